@@ -1,0 +1,85 @@
+// x86-64: see arch.h. Everything here may run in any context.
+//
+// Sources: System V psABI for x86-64, appendix A.2 (system calls); Linux arch/x86/kernel/signal.c (restarting).
+#pragma once
+
+#include "runtime/unwind.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <sys/user.h>
+
+namespace castaway::arch {
+
+using ThreadRegisters = user_regs_struct;
+
+inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
+  long result;
+  register long r10 asm("r10") = d;
+  register long r8 asm("r8") = e;
+  register long r9 asm("r9") = f;
+  asm volatile("syscall"
+               : "=a"(result)
+               : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+               : "rcx", "r11", "memory");
+  return result;
+}
+
+// Starts a task that runs function(argument) on a stack of its own and ends, this task only, with what it returns.
+// Flags as for clone(2); returns its tid or a negative errno.
+long start_task(unsigned long flags, void *stack_top, int (*function)(void *), void *argument, int *child_tid,
+                void *thread_pointer) asm("castaway_start_task");
+
+// The system call that a thread stopped in its kernel entry or exit path has made, and what it returned so far.
+inline long call_number(const ThreadRegisters &r) { return static_cast<long>(r.orig_rax); }
+inline long call_result(const ThreadRegisters &r) { return static_cast<long>(r.rax); }
+inline uint64_t call_argument(const ThreadRegisters &r, int i) {
+  const unsigned long long values[] = {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9};
+  return values[i];
+}
+inline void set_call_argument(ThreadRegisters &r, int i, uint64_t value) {
+  unsigned long long *values[] = {&r.rdi, &r.rsi, &r.rdx, &r.r10, &r.r8, &r.r9};
+  *values[i] = value;
+}
+
+// Lets a thread make the call `number` again when it goes on, as the kernel does for calls that restart.
+inline void call_again(ThreadRegisters &r, long number) {
+  r.rax = static_cast<unsigned long long>(number);
+  r.rip -= 2; // the length of `syscall`
+}
+
+// The reverse, but for the result.
+inline void step_over_call(ThreadRegisters &r) { r.rip += 2; }
+
+inline void set_call_result(ThreadRegisters &r, long result) { r.rax = static_cast<unsigned long long>(result); }
+
+inline uintptr_t thread_pointer(const ThreadRegisters &r) { return r.fs_base; }
+inline uintptr_t stack_pointer(const ThreadRegisters &r) { return r.rsp; }
+inline uintptr_t program_counter(const ThreadRegisters &r) { return r.rip; }
+
+inline FrameRegisters frame_registers(const ThreadRegisters &r) {
+  return {{r.rax, r.rdx, r.rcx, r.rbx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15,
+           r.rip}};
+}
+
+// The registers that a function must keep for its caller, and the arguments of the system call: all that a thread
+// blocked inside a libc function can still use (psABI, figure 3.4). Writes to `out`, returns how many.
+inline size_t registers_kept_over_calls(const ThreadRegisters &r, uintptr_t *out) {
+  const unsigned long long kept[] = {r.rbx, r.rbp, r.r12, r.r13, r.r14, r.r15, r.rsp,
+                                     r.rdi, r.rsi, r.rdx, r.r10, r.r8,  r.r9};
+  for (size_t i = 0; i < sizeof kept / sizeof *kept; ++i) out[i] = kept[i];
+  return sizeof kept / sizeof *kept;
+}
+
+// What a direct jump in machine code at `code` leads to, or 0: `jmp rel32`.
+inline uintptr_t jump_target(const uint8_t *code) {
+  if (code[0] != 0xe9) return 0;
+  int32_t distance;
+  __builtin_memcpy(&distance, code + 1, sizeof distance);
+  return reinterpret_cast<uintptr_t>(code) + 5 + static_cast<uintptr_t>(static_cast<intptr_t>(distance));
+}
+inline constexpr size_t kJumpSize = 5;
+
+inline void relax() { __builtin_ia32_pause(); }
+
+} // namespace castaway::arch

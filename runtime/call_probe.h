@@ -1,0 +1,17 @@
+// Whether calls may be made at all that stopping threads needs: a seccomp filter can answer one with the end of the
+// caller.
+//
+// A filter is in force where /proc says so; what it does with a call only the call can tell. So a copy of the tracer
+// makes it, and nothing but the copy dies. The answer holds as long as no filter is added. Context: the tracer, before
+// anybody is stopped. Costs a fork, once, in processes with a filter.
+#pragma once
+
+#include "runtime/proc.h"
+#include "runtime/stop.h"
+
+namespace castaway {
+
+// 0, or the negative errno with which threads are not to be stopped this way.
+long probe_calls(StopWay way, int proc_root);
+
+} // namespace castaway

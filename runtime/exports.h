@@ -1,0 +1,4 @@
+// How a function gets out of libcastaway.so: everything else is hidden.
+#pragma once
+
+#define EXPORT extern "C" [[gnu::visibility("default")]]

@@ -1,0 +1,175 @@
+// The allocation hooks: malloc and its family, in front of whatever allocator the program has.
+//
+// HOOK context. One shape each: forward to the definition that the program would have got without us, then note the
+// block; or forget the block, then forward. Ordering invariants, both needed for the truth of a report:
+//   - a block is noted after the allocator has handed it out and forgotten before the allocator gets it back, so the
+//     map never claims memory that the allocator may give to another thread;
+//   - between the two ends of a realloc the block is in the map under neither address; `in_transition` says so, and a
+//     safepoint waits until the thread is through.
+// errno is left as the allocator left it.
+#include "runtime/exports.h"
+#include "runtime/side_table.h"
+#include "runtime/tracking.h"
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+
+namespace castaway {
+namespace {
+
+// Every allocator aligns requests of 16 bytes and more to 16, which the heap map relies on.
+size_t at_least_granule(size_t size) { return size < HeapMap::kGranule ? HeapMap::kGranule : size; }
+
+// Memory for what the loader asks for while the real functions are being looked up. Never given back.
+alignas(16) char bootstrap[64 << 10];
+std::atomic<size_t> bootstrap_used;
+
+void *bootstrap_allocate(size_t size) {
+  size = (size + 15) & ~size_t{15};
+  size_t at = bootstrap_used.fetch_add(size, std::memory_order_relaxed);
+  return at + size <= sizeof bootstrap ? bootstrap + at : nullptr;
+}
+bool is_bootstrap(const void *block) {
+  return block >= static_cast<void *>(bootstrap) && block < static_cast<void *>(bootstrap + sizeof bootstrap);
+}
+
+// False only inside dlsym, on the way to the real functions.
+inline bool ready() { return __builtin_expect(real.malloc != nullptr, 1) || resolve_real(); }
+
+#define CALLER __builtin_return_address(0)
+
+[[gnu::always_inline]] inline void *noted(void *block, size_t size, const void *caller) {
+  if (block) note_block(block, size, caller);
+  return block;
+}
+
+void free_unknown(void *block) {
+  if (!is_bootstrap(block) && real.free) real.free(block);
+}
+
+void *reallocate(void *block, size_t size, const void *caller) {
+  if (is_bootstrap(block)) { // its length is not known: copy what there may be
+    void *fresh = noted(real.malloc(at_least_granule(size)), size, caller);
+    size_t most = static_cast<size_t>(bootstrap + sizeof bootstrap - static_cast<char *>(block));
+    return fresh ? std::memcpy(fresh, block, size < most ? size : most) : nullptr;
+  }
+  ThreadState &thread = this_thread;
+  thread.in_transition = 1;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  Block old = heap_map.erase(reinterpret_cast<uintptr_t>(block));
+  SideEntry entry = old.flagged ? side_table::take(old.begin) : SideEntry{};
+  void *fresh = real.realloc(block, size ? at_least_granule(size) : 0);
+  if (!fresh && size != 0) { // a failed realloc leaves the old block as it was
+    if (old) heap_map.insert(old.begin, old.size, entry.begin != 0 && side_table::put(entry));
+  } else if (entry.reported) {
+    count_refuted();
+  }
+  if (fresh) note_block(fresh, size, caller);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  thread.in_transition = 0;
+  return fresh;
+}
+
+} // namespace
+} // namespace castaway
+
+using namespace castaway;
+
+EXPORT void *malloc(size_t size) {
+  if (!ready()) return bootstrap_allocate(size);
+  return noted(real.malloc(at_least_granule(size)), size, CALLER);
+}
+
+EXPORT void free(void *block) {
+  if (!block) return;
+  if (__builtin_expect(static_cast<bool>(forget_block(block)), 1)) return real.free(block);
+  free_unknown(block);
+}
+
+EXPORT void *calloc(size_t count, size_t size) {
+  if (!ready()) return bootstrap_allocate(count * size); // static memory: zero
+  size_t total;
+  // On overflow the allocator says no in its own way.
+  if (__builtin_mul_overflow(count, size, &total)) return real.calloc(count, size);
+  if (total < HeapMap::kGranule) return noted(real.calloc(1, HeapMap::kGranule), total, CALLER);
+  return noted(real.calloc(count, size), total, CALLER);
+}
+
+EXPORT void *realloc(void *block, size_t size) {
+  if (!ready()) return bootstrap_allocate(size);
+  if (!block) return noted(real.realloc(nullptr, at_least_granule(size)), size, CALLER);
+  return reallocate(block, size, CALLER);
+}
+
+EXPORT void *reallocarray(void *block, size_t count, size_t size) {
+  if (real.carried_free) return real.reallocarray(block, count, size); // libc's leads to the program's realloc
+  size_t total;
+  if (__builtin_mul_overflow(count, size, &total)) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  if (!ready()) return bootstrap_allocate(total);
+  if (!block) return noted(real.realloc(nullptr, at_least_granule(total)), total, CALLER);
+  return reallocate(block, total, CALLER);
+}
+
+EXPORT void *memalign(size_t alignment, size_t size) {
+  if (!ready()) return nullptr;
+  return noted(real.memalign(at_least_granule(alignment), at_least_granule(size)), size, CALLER);
+}
+
+EXPORT void *aligned_alloc(size_t alignment, size_t size) {
+  if (!ready()) return nullptr;
+  return noted(
+      real.aligned_alloc(alignment < 16 && (alignment & (alignment - 1)) == 0 ? 16 : alignment, at_least_granule(size)),
+      size, CALLER);
+}
+
+EXPORT int posix_memalign(void **out, size_t alignment, size_t size) {
+  if (!ready()) return ENOMEM;
+  bool valid = alignment % sizeof(void *) == 0 && (alignment & (alignment - 1)) == 0 && alignment != 0;
+  int result = real.posix_memalign(out, valid ? at_least_granule(alignment) : alignment, at_least_granule(size));
+  if (result == 0) note_block(*out, size, CALLER);
+  return result;
+}
+
+EXPORT void *valloc(size_t size) {
+  if (!ready()) return nullptr;
+  return noted(real.valloc(at_least_granule(size)), size, CALLER);
+}
+
+EXPORT void *pvalloc(size_t size) {
+  if (!ready()) return nullptr;
+  return noted(real.pvalloc(at_least_granule(size)), size, CALLER);
+}
+
+// A program that asks may use what it is told: from here on that is the block's length.
+EXPORT size_t malloc_usable_size(void *block) {
+  if (!block || !ready() || is_bootstrap(block)) return 0;
+  size_t usable = real.malloc_usable_size(block);
+  Block known = heap_map.decode(reinterpret_cast<uintptr_t>(block));
+  if (known && usable > known.granule_end() - known.begin) {
+    this_thread.in_transition = 1; // a large block's entry is more than one store
+    heap_map.insert(known.begin, usable, known.flagged);
+    this_thread.in_transition = 0;
+  }
+  return usable;
+}
+
+EXPORT void free_sized(void *block, size_t size) {
+  if (real.carried_free) return real.carried_free(block);
+  if (!real.free_sized) return free(block);
+  if (!block) return;
+  forget_block(block);
+  // We may have asked for more than the program did.
+  real.free_sized(block, at_least_granule(size));
+}
+
+EXPORT void free_aligned_sized(void *block, size_t alignment, size_t size) {
+  if (real.carried_free) return real.carried_free(block);
+  if (!real.free_aligned_sized) return free(block);
+  if (!block) return;
+  forget_block(block);
+  real.free_aligned_sized(block, at_least_granule(alignment), at_least_granule(size));
+}

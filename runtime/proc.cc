@@ -1,0 +1,37 @@
+// Reading /proc; see proc.h.
+#include "runtime/proc.h"
+
+namespace castaway {
+
+std::string_view Proc::read(std::string_view path, char *buffer, size_t size) const {
+  int fd = open(path);
+  if (fd < 0) return {};
+  size_t used = 0;
+  while (used < size) {
+    long got = sys::read(fd, buffer + used, size - used);
+    if (got == -EINTR) continue;
+    if (got <= 0) break;
+    used += static_cast<size_t>(got);
+  }
+  sys::close(fd);
+  return {buffer, used};
+}
+
+std::string_view Proc::read_whole(std::string_view path) const {
+  // Reserved generously: pages come when touched, and the process ends soon.
+  constexpr size_t kMost = size_t{256} << 20;
+  auto *buffer = static_cast<char *>(sys::map_memory(kMost));
+  return buffer ? read(path, buffer, kMost) : std::string_view{};
+}
+
+std::string_view line_value(std::string_view text, std::string_view key) {
+  while (!text.empty()) {
+    std::string_view line = take_until(text, '\n');
+    if (!take_prefix(line, key)) continue;
+    while (!line.empty() && (line[0] == ' ' || line[0] == '\t')) line.remove_prefix(1);
+    return line;
+  }
+  return {};
+}
+
+} // namespace castaway

@@ -1,0 +1,363 @@
+// The roots; see roots.h.
+#include "runtime/roots.h"
+
+#include "runtime/api.h"
+#include "runtime/births.h"
+#include "runtime/libc_facts.h"
+#include "runtime/mappings.h"
+#include "runtime/memory.h"
+#include "runtime/tracking.h"
+
+#include <elf.h>
+#include <link.h>
+
+namespace castaway {
+
+namespace {
+
+constexpr uintptr_t kPage = 4096;
+constexpr uintptr_t kRedZone = 128; // below the stack pointer, psABI
+constexpr size_t kLargestStack = size_t{256} << 20;
+constexpr uint64_t kHere = uint64_t{3} << 62; // present or swapped, proc_pid_pagemap(5)
+
+Range initial_memory[256];
+size_t initial_count;
+
+std::span<const Range> initial() { return {initial_memory, initial_count}; }
+
+uintptr_t page_down(uintptr_t at) { return at & ~(kPage - 1); }
+uintptr_t page_up(uintptr_t at) { return (at + kPage - 1) & ~(kPage - 1); }
+
+// Whether any block starts in `range`.
+bool holds_blocks(Range range) {
+  for (uintptr_t at = range.begin; at < range.end;) {
+    uintptr_t leaf_end = (at | ((uintptr_t{1} << HeapMap::kLeafBits) - 1)) + 1;
+    uintptr_t end = leaf_end < range.end ? leaf_end : range.end;
+    if (const uint8_t *leaf = heap_map.leaf_at(at)) {
+      const uint8_t *code = leaf + HeapMap::granule_in_leaf(at);
+      for (size_t i = 0; i < (end - at) / HeapMap::kGranule; ++i)
+        if (HeapMap::is_start(code[i])) return true;
+    }
+    at = end;
+  }
+  return false;
+}
+
+bool inside(std::span<const Range> ranges, uintptr_t address) {
+  bool found = false;
+  for_each_inside({address, address + 1}, ranges, [&](Range) { found = true; });
+  return found;
+}
+
+// The thread pointer of a thread of glibc's points at its descriptor, whose third word points at itself (the TCB's
+// `self`, System V ABI for TLS on x86-64: tcbhead_t).
+bool is_descriptor(uintptr_t at, const Vmas &vmas) {
+  if (at == 0 || at % sizeof(uintptr_t) != 0 || !vmas.readable({at, at + 3 * sizeof(uintptr_t)})) return false;
+  return reinterpret_cast<const uintptr_t *>(at)[2] == at;
+}
+
+// Whether an ended thread's descriptor keeps what it returned. glibc clears the id when the thread ends and sets it to
+// -1 when it has been joined; where the thread is detached the descriptor holds its own address once more than the TCB
+// does.
+bool can_be_joined(uintptr_t descriptor, Range around) {
+  Range whole{descriptor, descriptor + libc_facts.descriptor_size};
+  if (libc_facts.tid_offset == 0 || whole.end > around.end) return false;
+  if (*reinterpret_cast<const int32_t *>(descriptor + libc_facts.tid_offset) != 0) return false;
+  constexpr size_t kOfTcb = 3;
+  const auto *words = reinterpret_cast<const uintptr_t *>(descriptor);
+  const auto *end = words + whole.size() / sizeof *words;
+  return std::find(words + kOfTcb, end, descriptor) == end;
+}
+
+} // namespace
+
+Block block_around(uintptr_t address) {
+  constexpr size_t kFarthest = size_t{1} << 22; // granules: 64 MiB
+  uintptr_t granule = address & ~(HeapMap::kGranule - 1);
+  for (size_t i = 0; i < kFarthest; ++i, granule -= HeapMap::kGranule) {
+    const uint8_t *leaf = heap_map.leaf_at(granule);
+    if (!leaf) return {};
+    if (!HeapMap::is_start(leaf[HeapMap::granule_in_leaf(granule)])) continue;
+    Block block = heap_map.decode(granule);
+    return address < block.granule_end() ? block : Block{};
+  }
+  return {};
+}
+
+void note_initial_memory(const Vmas &vmas, std::initializer_list<Range> temporary) {
+  RangeList without;
+  static Range own[kOwnRegions + 1];
+  size_t count = own_ranges(own, kOwnRegions + 1);
+  for (size_t i = 0; i < count; ++i) without.add(own[i]);
+  for (const Range &range : temporary) without.add(range);
+  for (const Range &range : allocator_memory.ranges()) without.add(range);
+  without.normalize();
+  for (const Vma &vma : vmas.all()) {
+    if (!vma.is_anonymous() || !vma.writable || vma.path == "[heap]" || holds_blocks(vma.range)) continue;
+    for_each_outside(vma.range, without.all(), [](Range part) {
+      if (initial_count < sizeof initial_memory / sizeof *initial_memory) initial_memory[initial_count++] = part;
+    });
+  }
+  without.release();
+}
+
+void take_stacks_from_heap(std::span<const StoppedThread> threads) {
+  constexpr size_t kSlack = 2 * kPage; // for alignment
+  for (const StoppedThread &thread : threads) {
+    const Birth *birth = thread.gone ? nullptr : births::find(arch::thread_pointer(thread.registers));
+    if (!birth || birth->own_stack.empty() || !birth->own_stack.contains(birth->descriptor)) continue;
+    Block block = block_around(birth->own_stack.begin);
+    if (block && block.granule_end() >= birth->own_stack.end && block.size <= birth->own_stack.size() + kSlack)
+      heap_map.erase(block.begin);
+  }
+}
+
+ThreadMemory locate_memory(const StoppedThread &thread, bool is_main, const Vmas &vmas) {
+  ThreadMemory memory;
+  uintptr_t sp = arch::stack_pointer(thread.registers);
+  uintptr_t pointer = arch::thread_pointer(thread.registers);
+  const Vma *around_sp = vmas.find(sp);
+  if (around_sp && around_sp->readable) {
+    memory.stack = {std::max(around_sp->range.begin, sp - kRedZone), around_sp->range.end};
+    Block block = block_around(sp);
+    if (block) memory.stack.end = std::min(memory.stack.end, block.granule_end());
+  }
+  if (is_main) {
+    // Its TLS and descriptor are in memory from before main: roots anyway, as it is always live.
+    if (around_sp && around_sp->path == "[stack]") return memory;
+    for (const Vma &vma : vmas.all())
+      if (vma.path == "[stack]") memory.native_stack = vma.range;
+    return memory;
+  }
+  const Vma *around = is_descriptor(pointer, vmas) ? vmas.find(pointer) : nullptr;
+  if (!around) return memory;
+  memory.descriptor = {pointer, std::min(around->range.end, pointer + libc_facts.descriptor_size)};
+  uintptr_t tls_size = libc_facts.static_tls_size - libc_facts.descriptor_size;
+  memory.tls = {std::max(around->range.begin, pointer - tls_size), pointer};
+  if (around == around_sp && sp < memory.tls.begin)
+    memory.stack.end = memory.tls.begin;
+  else
+    memory.native_stack = {around->range.begin, memory.tls.begin};
+  return memory;
+}
+
+void RootFinder::find(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory, bool leader_lives) {
+  exclude(threads, memory, leader_lives);
+  excluded_.normalize();
+  include_modules();
+  include_declared();
+  for (const Vma &vma : vmas_.all()) include(vma);
+  for (const ThreadMemory &of_thread : memory) included_.add(of_thread.native_stack);
+  included_.normalize();
+  for (const Range &range : included_.all())
+    for_each_outside(range, excluded_.all(), [&](Range part) { add_present(part); });
+  for (const Range &range : shared_.all())
+    for_each_outside(range, excluded_.all(), [&](Range part) { add_resident(part); });
+  for (const Range &range : protected_.all())
+    for_each_outside(range, excluded_.all(), [&](Range part) { add_protected(part); });
+  for (const Range &range : files_.all())
+    for_each_outside(range, excluded_.all(), [&](Range part) { add_written(part); });
+  find_code();
+}
+
+// What modules and other files bring is the linker's: it holds pointers in data only.
+void RootFinder::find_code() {
+  RangeList made;
+  for (const Vma &vma : vmas_.all())
+    if (vma.executable && (vma.writable || vma.shared || vma.is_anonymous())) made.add(vma.range);
+  for (const Range &root : roots_.all()) for_each_inside(root, made.all(), [&](Range part) { code_.add(part); });
+  made.release();
+}
+
+void RootFinder::exclude(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory,
+                         bool leader_lives) {
+  static Range own[kOwnRegions + 1];
+  size_t count = own_ranges(own, kOwnRegions + 1);
+  for (size_t i = 0; i < count; ++i) excluded_.add(own[i]);
+  excluded_.add(libc_facts.main_arena);
+  for (size_t i = 0; i < threads.size(); ++i) {
+    const ThreadMemory &of_thread = memory[i];
+    excluded_.add(of_thread.stack);
+    excluded_.add(of_thread.tls);
+    excluded_.add(of_thread.descriptor);
+    if (of_thread.native_stack.empty() && !of_thread.descriptor.empty())
+      exclude_stack_of(of_thread.descriptor.begin, arch::stack_pointer(threads[i].registers));
+  }
+  // Stacks of threads that have exited; those of living ones once more, unless they are in use while the thread runs on
+  // another.
+  auto left_for_another = [&](uintptr_t descriptor) {
+    return std::any_of(memory.begin(), memory.end(), [&](const ThreadMemory &of_thread) {
+      return !of_thread.native_stack.empty() && of_thread.descriptor.begin == descriptor;
+    });
+  };
+  bool any_left = std::any_of(memory.begin(), memory.end(), [](const auto &m) { return !m.native_stack.empty(); });
+  for (const Birth *birth = births::begin(); birth != births::end(); ++birth)
+    if (birth->descriptor != 0 && !birth->inherited && !(any_left && left_for_another(birth->descriptor)))
+      exclude_stack_of(birth->descriptor, 0);
+  if (!leader_lives) return;
+  for (const Vma &vma : vmas_.all())
+    if (vma.path == "[stack]" && memory[0].native_stack.empty()) excluded_.add(vma.range);
+}
+
+// The stack under a descriptor, used or not: its guard bounds it below. Where it lies in memory that the application
+// mapped or allocated, only what the thread uses is its own.
+void RootFinder::exclude_stack_of(uintptr_t descriptor, uintptr_t stack_pointer) {
+  const Birth *birth = births::find(descriptor);
+  // Of an ended thread the program may have used the memory for something else.
+  if (birth && birth->own_stack.contains(descriptor)) return excluded_.add(stack_pointer ? birth->own_stack : Range{});
+  const Vma *vma = vmas_.find(descriptor);
+  if (!vma || !vma->is_anonymous() || !vma->writable || !is_descriptor(descriptor, vmas_)) return;
+  if (inside(application_memory.ranges(), descriptor) || inside(initial(), descriptor) || block_around(descriptor))
+    return;
+  uintptr_t end = page_up(descriptor + libc_facts.descriptor_size);
+  uintptr_t begin = vma->range.begin;
+  if (stack_pointer == 0 && can_be_joined(descriptor, vma->range)) {
+    included_.add({descriptor, descriptor + libc_facts.descriptor_size});
+    end = descriptor;
+  }
+  if (end - begin > kLargestStack) begin = stack_pointer ? page_down(stack_pointer) : page_down(descriptor);
+  // Memory of the application's that the kernel merged with the stack stays a root.
+  for_each_outside({begin, std::min(end, vma->range.end)}, application_memory.ranges(),
+                   [&](Range part) { excluded_.add(part); });
+}
+
+void RootFinder::include(const Vma &vma) {
+  if (vma.shared) {
+    bool device = vma.path.substr(0, 5) == "/dev/" && vma.path.substr(0, 9) != "/dev/shm/" &&
+                  vma.path.substr(0, 9) != "/dev/zero";
+    if (!device && vma.readable) shared_.add(vma.range);
+  } else if (vma.is_anonymous()) {
+    include_anonymous(vma);
+  } else if (vma.writable && vma.readable && vma.path != "[vvar]") {
+    included_.add(vma.range);
+  } else if (vma.inode != 0) {
+    files_.add(vma.range);
+  }
+}
+
+void RootFinder::include_anonymous(const Vma &vma) {
+  // What the program may not read or write now it may have written before, and may read again. In this copy it may be
+  // read; where the kernel refuses, reading faults, and faults.h sees to it.
+  if (!vma.readable) sys::call(SYS_mprotect, vma.range.begin, vma.range.size(), PROT_READ);
+  auto add = [&](Range part) { (vma.readable && vma.writable ? included_ : protected_).add(part); };
+  for_each_inside(vma.range, application_memory.ranges(), add);
+  for_each_inside(vma.range, initial(), add);
+  // What is left is unknown: a root, unless an allocator has it.
+  bool doubt = application_memory.incomplete() || application_memory.torn() || allocator_memory.incomplete() ||
+               allocator_memory.torn();
+  if (doubt) return add(vma.range);
+  if (vma.path == "[heap]" || holds_blocks(vma.range)) return;
+  for_each_outside(vma.range, allocator_memory.ranges(), add);
+}
+
+// What the program said itself, as far as it can be read.
+void RootFinder::include_declared() {
+  static Range declared[api::kMostRoots];
+  size_t count = api::declared_roots(declared, api::kMostRoots);
+  for (size_t i = 0; i < count; ++i)
+    for (const Vma &vma : vmas_.all())
+      if (vma.readable)
+        included_.add({std::max(vma.range.begin, declared[i].begin), std::min(vma.range.end, declared[i].end)});
+}
+
+// The kernel merges a module's .bss with anonymous memory behind it; the module's own headers tell where it ends.
+void RootFinder::include_modules() {
+  for (const Vma &vma : vmas_.all())
+    if (!vma.path.empty() && vma.path[0] == '/' && vma.offset == 0 && vma.readable && !vma.shared) include_module(vma);
+}
+
+void RootFinder::include_module(const Vma &first) {
+  const auto *header = reinterpret_cast<const ElfW(Ehdr) *>(first.range.begin);
+  if (first.range.size() < sizeof *header || header->e_ident[0] != 0x7f || header->e_ident[1] != 'E') return;
+  if (header->e_phentsize != sizeof(ElfW(Phdr)) ||
+      header->e_phoff + header->e_phnum * sizeof(ElfW(Phdr)) > first.range.size())
+    return;
+  const auto *segments = reinterpret_cast<const ElfW(Phdr) *>(first.range.begin + header->e_phoff);
+  uintptr_t base = header->e_type == ET_DYN ? first.range.begin : 0;
+  for (int i = 0; i < header->e_phnum; ++i) {
+    if (segments[i].p_type != PT_LOAD || !(segments[i].p_flags & PF_W)) continue;
+    Range range{page_down(base + segments[i].p_vaddr), page_up(base + segments[i].p_vaddr + segments[i].p_memsz)};
+    if (vmas_.readable(range)) included_.add(range);
+  }
+}
+
+// Private memory: pages that the process has, in memory or swapped out.
+void RootFinder::add_present(Range range) {
+  constexpr size_t kWorthAsking = 64 * kPage;
+  if (range.size() < kWorthAsking || pagemap_ < 0) return roots_.add(range);
+  add_pages(range, [](uint64_t entry) { return (entry & kHere) != 0; });
+}
+
+// Memory that may not be read, or not be written: mostly guards and reserves, which have no pages.
+void RootFinder::add_protected(Range range) {
+  if (pagemap_ < 0) return add_resident(range);
+  add_pages(range, [](uint64_t entry) { return (entry & kHere) != 0; });
+}
+
+// Private mappings of files that cannot be written now: pages that have been, which are anonymous.
+void RootFinder::add_written(Range range) {
+  constexpr uint64_t kSwapped = uint64_t{1} << 62, kOfFile = uint64_t{1} << 61;
+  if (pagemap_ < 0) return;
+  add_pages(range,
+            [](uint64_t entry) { return (entry & kSwapped) != 0 || ((entry & kHere) != 0 && (entry & kOfFile) == 0); });
+}
+
+// Address space that is reserved can be far larger than memory (a database: 8 TiB), and to ask for each of its pages
+// takes minutes. Of a whole mapping smaps tells at once that it has none.
+bool RootFinder::is_untouched(Range range) {
+  constexpr size_t kWorthKnowing = size_t{1} << 30;
+  if (range.size() < kWorthKnowing) return false;
+  if (!untouched_known_) learn_untouched();
+  for (const Range &mapping : untouched_.all())
+    if (mapping.begin <= range.begin && range.end <= mapping.end) return true;
+  return false;
+}
+
+void RootFinder::learn_untouched() {
+  untouched_known_ = true;
+  std::string_view text = self_.read_whole("smaps");
+  Range mapping;
+  uint64_t pages = 0;
+  while (!text.empty()) {
+    std::string_view line = take_until(text, '\n');
+    uint64_t begin, end, size = 0;
+    bool counts = take_prefix(line, "Rss:") || take_prefix(line, "Swap:");
+    while (counts && !line.empty() && line[0] == ' ') line.remove_prefix(1);
+    if (counts) pages += take_number(line, size) ? size : 1;
+    if (take_prefix(line, "VmFlags:") && pages == 0) untouched_.add(mapping);
+    if (take_number(line, begin, 16) && take_prefix(line, "-") && take_number(line, end, 16))
+      mapping = {begin, end}, pages = 0;
+  }
+}
+
+// The pages of `range` whose entry in the pagemap is wanted.
+template <typename Wanted> void RootFinder::add_pages(Range range, Wanted wanted) {
+  if (is_untouched(range)) return;
+  uint64_t entries[512];
+  uintptr_t begin = 0;
+  uintptr_t at = range.begin;
+  while (at < range.end) {
+    size_t pages = std::min<size_t>(512, (page_up(range.end) - page_down(at)) / kPage);
+    long got = sys::call(SYS_pread64, pagemap_, entries, pages * 8, page_down(at) / kPage * 8);
+    if (got < 8) return roots_.add({begin ? begin : at, range.end});
+    for (long i = 0; i < got / 8; ++i) {
+      if (wanted(entries[i]) && !begin) begin = at;
+      if (!wanted(entries[i]) && begin) roots_.add({begin, at}), begin = 0;
+      at = std::min(page_down(at) + kPage, range.end);
+    }
+  }
+  if (begin) roots_.add({begin, range.end});
+}
+
+// Shared memory: pages that exist at all. Reading others would make them.
+void RootFinder::add_resident(Range range) {
+  unsigned char residency[512];
+  for (uintptr_t at = page_down(range.begin); at < range.end;) {
+    size_t pages = std::min<size_t>(512, (page_up(range.end) - at) / kPage);
+    if (sys::call(SYS_mincore, at, pages * kPage, residency) != 0) return;
+    for (size_t i = 0; i < pages; ++i, at += kPage)
+      if (residency[i] & 1) roots_.add({std::max(at, range.begin), std::min(at + kPage, range.end)});
+  }
+}
+
+} // namespace castaway

@@ -1,0 +1,58 @@
+// The side table: what is known of flagged blocks beyond their length.
+//
+// A flagged block (heap_map.h) has an entry here: the stack that allocated it, that the loader owns it, that it was
+// declared no leak, or that it was reported as leaked and is now watched: its end would refute the report.
+//
+// HOOK context, thread-safe: shards under spin locks. Entries are kept in memory that is reserved once, some ten times
+// what the default sampling needs; when it is full, or a lock cannot be had, the block just stays without an entry.
+#pragma once
+
+#include "scanner/heap_map.h"
+#include "scanner/image.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace castaway {
+
+struct SideEntry {
+  uintptr_t begin = 0; // 0: unused
+  uint64_t size = 0;
+  uint64_t time_ns = 0; // of the allocation, 0 = not recorded
+  uint32_t stack = 0;   // CallStacks id, 0 = not recorded
+  bool loader = false;
+  bool ignored = false;
+  bool reported = false;
+  uint8_t shared = 0; // blocks of 8 bytes that share this granule (carried_allocator.cc)
+};
+
+namespace side_table {
+
+// Adds or replaces the entry of the block at entry.begin. False when there is no room.
+bool put(const SideEntry &entry);
+// Removes and returns the entry of the block at `begin`; one with begin == 0 where there is none.
+SideEntry take(uintptr_t begin);
+// Marks the block at `begin` as reported, adding an entry where there is none.
+bool mark_reported(uintptr_t begin, uint64_t size);
+// Marks it as declared to be no leak, in the same way.
+bool mark_ignored(uintptr_t begin, uint64_t size);
+// The entry of the block at `begin`, or one with begin == 0.
+SideEntry get(uintptr_t begin);
+
+// Two blocks of at most 8 bytes can share a granule where the allocator aligns them to 8. `map` then has the granule as
+// one block. share() adds one, which `stack` allocated (0 = not recorded); false where there is no room. unshare()
+// takes one away; false where the granule is not a shared one. Both keep map and table together under the lock.
+bool share(uintptr_t granule, HeapMap &map, uint32_t stack);
+bool unshare(uintptr_t granule, HeapMap &map);
+
+// SNAPSHOT: calls visit(const SideEntry&) for each entry, in no order, without locks.
+template <typename Visit> void for_each(Visit visit);
+// An upper bound of the number of entries.
+size_t size();
+// In the child of a fork.
+void reset_locks();
+
+} // namespace side_table
+} // namespace castaway
+
+#include "runtime/side_table_inl.h"

@@ -1,0 +1,33 @@
+// The layout behind side_table.h: for the SNAPSHOT walk over all shards.
+#pragma once
+
+#include "runtime/spin_lock.h"
+
+namespace castaway::side_table {
+
+inline constexpr size_t kShards = 64;
+inline constexpr size_t kBuckets = size_t{1} << 14; // per shard
+inline constexpr size_t kEntries = size_t{1} << 19; // per shard; 33 million in all
+
+struct Node {
+  SideEntry entry;
+  uint32_t next; // index + 1 in the shard, of the chain or of the free list
+};
+
+struct Shard {
+  SpinLock lock;
+  uint32_t *buckets = nullptr; // index + 1 of the first node
+  Node *nodes = nullptr;
+  uint32_t used = 0; // nodes ever handed out
+  uint32_t free = 0; // index + 1 of the first node given back
+};
+
+extern Shard shards[kShards];
+
+template <typename Visit> void for_each(Visit visit) {
+  for (const Shard &shard : shards)
+    for (uint32_t i = 0; i < shard.used; ++i)
+      if (shard.nodes[i].entry.begin != 0) visit(shard.nodes[i].entry);
+}
+
+} // namespace castaway::side_table

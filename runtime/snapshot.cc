@@ -1,0 +1,396 @@
+// The snapshot process: reading the image, scanning it; see snapshot.h. What is written is in snapshot_capture.cc.
+#include "runtime/snapshot.h"
+
+#include "runtime/allocator_tls.h"
+#include "runtime/api.h"
+#include "runtime/births.h"
+#include "runtime/faults.h"
+#include "runtime/injection.h"
+#include "runtime/leak_records.h"
+#include "runtime/libc_facts.h"
+#include "runtime/memory.h"
+#include "runtime/side_table.h"
+#include "runtime/tracking.h"
+
+#include <csignal>
+#include <new>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <utility>
+
+namespace castaway {
+
+namespace {
+
+constexpr size_t kMostVmas = size_t{1} << 20;
+constexpr size_t kRegisterWords = 32; // general ones of a thread, at most
+
+void *map_or_exit(size_t bytes) {
+  void *memory = sys::map_memory(bytes);
+  if (!memory) sys::exit_group(kSnapshotNoMemory);
+  return memory;
+}
+
+// Zeroed memory of this process' own, never given back.
+template <typename T> T *room(size_t count) {
+  constexpr size_t kChunk = size_t{16} << 20, kLarge = size_t{64} << 10;
+  static char *chunk;
+  static size_t left;
+  size_t bytes = (count * sizeof(T) + 15) & ~size_t{15};
+  if (bytes >= kLarge) return static_cast<T *>(map_or_exit(bytes));
+  if (bytes > left) chunk = static_cast<char *>(map_or_exit(kChunk)), left = kChunk;
+  left -= bytes;
+  return reinterpret_cast<T *>(std::exchange(chunk, chunk + bytes));
+}
+
+class MappedWorkspace final : public Workspace {
+public:
+  void *take(size_t bytes) override { return sys::map_memory(bytes ? bytes : 1); }
+};
+
+// So that the target's own processes win: lowest priority for processor and memory, a session of its own.
+void step_back() {
+  constexpr int kNice = 10;
+  sys::call(SYS_setsid);
+  sys::call(SYS_setpriority, 0, 0, kNice);
+}
+
+// A snapshot, and the reporter that it becomes, may outlive the target; never for longer than this.
+void limit_life() {
+  constexpr long kSeconds = 900; // the agent, where it lives, is less patient
+  struct {                       // struct kernel_sigaction
+    uintptr_t handler, flags, restorer;
+    uint64_t mask;
+  } none{};
+  uint64_t alarm = uint64_t{1} << (SIGALRM - 1);
+  struct {
+    timeval interval, value;
+  } timer{{0, 0}, {kSeconds, 0}};
+  sys::call(SYS_rt_sigaction, SIGALRM, &none, nullptr, sizeof none.mask);
+  sys::call(SYS_rt_sigprocmask, SIG_UNBLOCK, &alarm, nullptr, sizeof alarm);
+  sys::call(SYS_setitimer, 0 /* ITIMER_REAL */, &timer, nullptr);
+}
+
+// Limits of the target's are not the snapshot's nor the reporter's, as far as that may be changed.
+void lift_limits() {
+  for (int limit : {RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_NOFILE}) {
+    rlimit value;
+    sys::call(SYS_prlimit64, 0, limit, nullptr, &value);
+    rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+    if (limit != RLIMIT_NOFILE && sys::call(SYS_prlimit64, 0, limit, &unlimited, nullptr) == 0) continue;
+    value.rlim_cur = value.rlim_max;
+    sys::call(SYS_prlimit64, 0, limit, &value, nullptr);
+  }
+  rlimit core; // nobody asked for one of this process
+  sys::call(SYS_prlimit64, 0, RLIMIT_CORE, nullptr, &core);
+  core.rlim_cur = 0;
+  sys::call(SYS_prlimit64, 0, RLIMIT_CORE, &core, nullptr);
+}
+
+// From /proc/PID/task/TID/comm.
+void read_name(const Proc &target, int tid, char (&name)[16]) {
+  Text<64> path;
+  std::string_view text = target.read((path << "task/" << tid << "/comm").view(), name, sizeof name - 1);
+  size_t end = text.find('\n');
+  name[end == text.npos ? text.size() : end] = 0;
+}
+
+struct Lookup {
+  const Vmas *vmas;
+  std::span<const ThreadFacts> threads;
+};
+
+int32_t descriptor_owner(void *context, uintptr_t address) {
+  for (const ThreadFacts &facts : static_cast<Lookup *>(context)->threads)
+    if (facts.memory.descriptor.contains(address)) return facts.stopped->tid;
+  return 0;
+}
+bool readable(void *context, Range range) { return static_cast<Lookup *>(context)->vmas->readable(range); }
+
+} // namespace
+
+int Snapshot::run() {
+  fault_point(safepoint_, "snapshot");
+  read_mappings();
+  fault_point(safepoint_, "mappings");
+  complete_memory();
+  wipe_frames();
+  fault_point(safepoint_, "memory");
+  read_threads();
+  fault_point(safepoint_, "threads");
+  find_roots();
+  fault_point(safepoint_, "roots");
+  read_notes();
+  read_past();
+  fault_point(safepoint_, "notes");
+  scan();
+  fault_point(safepoint_, "scanned");
+  update_history();
+  fault_point(safepoint_, "history");
+  answer_question();
+  int capture = write_capture();
+  fault_point(safepoint_, "captured");
+  return capture;
+}
+
+void Snapshot::read_mappings() {
+  // This process' mappings are the target's, as they were at the stop. The buffers come first so that they show up as
+  // what they are: ours.
+  auto *vmas = static_cast<Vma *>(own_memory(kMostVmas * sizeof(Vma)));
+  auto *text = static_cast<char *>(own_memory(kMostVmas * 128));
+  if (!vmas || !text) sys::exit_group(kSnapshotNoMemory);
+  Proc self(safepoint_.files.proc, sys::process_id());
+  maps_text_ = self.read("maps", text, kMostVmas * 128);
+  vmas_ = new (room<Vmas>(1)) Vmas(maps_text_, {vmas, kMostVmas});
+  if (vmas_->all().empty() || !vmas_->complete()) sys::exit_group(kSnapshotNoMaps);
+}
+
+void Snapshot::complete_memory() {
+  if (!uncopied_.empty()) {
+    uncopied_.restore(*vmas_);
+    read_mappings();
+  }
+  Proc self(safepoint_.files.proc, sys::process_id());
+  if (!uncopied_.complete(safepoint_.maps, self, *vmas_, safepoint_.files.uncopied, safepoint_.status_page))
+    sys::exit_group(kSnapshotUncopied);
+}
+
+// What a stop by signal has put on the threads' stacks holds all their registers, and is no memory of the program's:
+// where such a stack counts as a root, it would keep alive what only a leaked thread's registers hold.
+void Snapshot::wipe_frames() {
+  for (const StoppedThread &stopped : world_.threads()) {
+    if (stopped.frame.empty()) continue;
+    const Vma *vma = vmas_->find(stopped.frame.begin);
+    bool own = vma && vma->writable && !vma->shared && vma->range.end >= stopped.frame.end;
+    if (own) std::memset(reinterpret_cast<void *>(stopped.frame.begin), 0, stopped.frame.size());
+  }
+}
+
+void Snapshot::read_threads() {
+  take_stacks_from_heap(world_.threads());
+  forget_lookup_keys(world_.threads(), *vmas_);
+  size_t most = world_.threads().size();
+  images_ = {room<ThreadImage>(most), most};
+  facts_ = {room<ThreadFacts>(most), most};
+  for (const StoppedThread &stopped : world_.threads()) // main first, for RootFinder
+    if (!stopped.gone && stopped.tid == safepoint_.pid) read_thread(stopped, true);
+  for (const StoppedThread &stopped : world_.threads())
+    if (!stopped.gone && stopped.tid != safepoint_.pid) read_thread(stopped, false);
+  images_ = images_.subspan(0, thread_count_);
+  facts_ = facts_.subspan(0, thread_count_);
+  for (size_t i = 0; i < thread_count_; ++i) read_image_wait(images_[i], facts_[i]);
+}
+
+void Snapshot::read_thread(const StoppedThread &stopped, bool is_main) {
+  ThreadImage &image = images_[thread_count_];
+  ThreadFacts &facts = facts_[thread_count_++];
+  facts.stopped = &stopped;
+  facts.memory = locate_memory(stopped, is_main, *vmas_);
+  if (const Birth *birth = births::find(arch::thread_pointer(stopped.registers)); birth && !birth->inherited) {
+    facts.stack = birth->stack;
+    facts.creator = birth->creator;
+  }
+  image.tid = stopped.tid;
+  image.is_main = is_main;
+  image.stack = facts.memory.stack;
+  image.tls = facts.memory.tls;
+  image.descriptor = facts.memory.descriptor;
+  collect_registers(image, stopped);
+  read_name(target_, stopped.tid, facts.name);
+}
+
+// A thread that is blocked inside libc can still use what calls preserve, and no more; of another one everything
+// counts.
+void Snapshot::collect_registers(ThreadImage &image, const StoppedThread &stopped) {
+  std::span<const uintptr_t> vectors = world_.vectors().subspan(stopped.vector_offset, stopped.vector_words);
+  auto *words = room<uintptr_t>(kRegisterWords + sizeof(stopped.registers) / sizeof(uintptr_t) + vectors.size());
+  size_t count = 0;
+  if (waits_in_call(stopped) && libc_facts.code.contains(arch::program_counter(stopped.registers))) {
+    count = arch::registers_kept_over_calls(stopped.registers, words);
+  } else {
+    count = sizeof stopped.registers / sizeof(uintptr_t);
+    std::memcpy(words, &stopped.registers, sizeof stopped.registers);
+    std::memcpy(words + count, vectors.data(), vectors.size_bytes());
+    count += vectors.size();
+  }
+  image.registers = {words, count};
+}
+
+void Snapshot::read_image_wait(ThreadImage &image, ThreadFacts &facts) {
+  if (!waits_in_call(*facts.stopped)) return;
+  static Wait wait;
+  wait = {};
+  Lookup lookup{vmas_, facts_};
+  read_wait(*facts.stopped, {safepoint_.pid, image.stack, descriptor_owner, readable, &lookup}, wait);
+  if (wait.count == 0) return;
+  // Not the call's flag but the memory tells whether another process can wake it: libstdc++ never says private.
+  for (size_t i = 0; i < wait.count; ++i) {
+    const Vma *vma = vmas_->find(wait.words[i].address);
+    wait.words[i].shared = wait.words[i].shared && (!vma || vma->shared);
+  }
+  facts.wait = new (room<Wait>(1)) Wait(wait);
+  image.is_waiter = true;
+  image.wait = wait.kind;
+  image.mutex_owner = wait.mutex_owner;
+  image.joined = wait.joined;
+  image.words = {facts.wait->words, wait.count};
+}
+
+void Snapshot::find_roots() {
+  Proc self(safepoint_.files.proc, sys::process_id());
+  RootFinder finder(*vmas_, self);
+  auto *stopped = room<StoppedThread>(thread_count_);
+  auto *memory = room<ThreadMemory>(thread_count_);
+  for (size_t i = 0; i < thread_count_; ++i) stopped[i] = *facts_[i].stopped, memory[i] = facts_[i].memory;
+  bool leader_lives = thread_count_ > 0 && images_[0].is_main;
+  finder.find({stopped, thread_count_}, {memory, thread_count_}, leader_lives);
+  roots_ = finder.roots();
+  code_ = finder.code();
+  roots_complete_ = finder.complete();
+}
+
+void Snapshot::read_notes() {
+  auto *notes = room<BlockNote>(side_table::size());
+  size_t count = 0;
+  side_table::for_each([&](const SideEntry &entry) {
+    if (count == side_table::size() || !heap_map.decode(entry.begin).flagged) return;
+    notes[count++] = {entry.begin, entry.size, entry.stack, entry.loader, entry.ignored, entry.time_ns};
+  });
+  std::sort(notes, notes + count, [](const BlockNote &a, const BlockNote &b) { return a.begin < b.begin; });
+  notes_ = {notes, count};
+}
+
+void Snapshot::read_past() {
+  history_ = read_history(safepoint_.files.history);
+  past_ = {room<PastLeak>(history_.blocks.size()), history_.blocks.size()};
+  for (size_t i = 0; i < past_.size(); ++i) past_[i] = {history_.blocks[i].begin, history_.blocks[i].first_safepoint};
+}
+
+void Snapshot::scan() {
+  auto *image = new (room<Image>(1)) Image{};
+  image->heap = &heap_map;
+  image->threads = images_;
+  image->roots = roots_;
+  image->code = code_;
+  image->root_values = kernel_roots_.values();
+  image->pointers_hidden = pointers_hidden_ =
+      kernel_roots_.incomplete() || kernel_roots_.holds_hidden(*vmas_) || api::roots_lost();
+  image->notes = notes_;
+  image->past = past_;
+  image->safepoint = safepoint_.number;
+  auto *workspace = new (room<MappedWorkspace>(1)) MappedWorkspace;
+  scanner_ = new (room<Scanner>(1)) Scanner(*image, *workspace);
+  uint64_t begin = sys::now_ns();
+  if (!scanner_->run()) sys::exit_group(kSnapshotNoMemory);
+  mark_ns_ = sys::now_ns() - begin;
+  bool failed = false;
+  const Config &config = *safepoint_.config;
+  LeakContext context{safepoint_.number, config.confirm, safepoint_.stopped_ns, config.sample_bytes <= 1};
+  leaks_ = make_leak_records(scanner_->leaked_blocks(), context, failed);
+  if (failed) sys::exit_group(kSnapshotNoMemory);
+}
+
+void Snapshot::answer_question() {
+  const Question &question = safepoint_.question;
+  if (question.address || question.tid) chain_ = scanner_->explain(question);
+}
+
+// Of a leaked thread: registers and the nearest part of the stack, where that is its own alone. What changes there
+// tells that the thread has run, though it waits again as before. Not context switches: a stop, a debugger or a page
+// read back from disk makes some too.
+uint64_t Snapshot::state_of(size_t i) const {
+  constexpr size_t kMost = 16 << 10;
+  const ThreadFacts &facts = facts_[i];
+  uint64_t hash = 0xcbf29ce484222325; // FNV-1a, by words
+  auto add = [&hash](uintptr_t word) { hash = (hash ^ word) * 0x100000001b3; };
+  uintptr_t registers[kRegisterWords];
+  size_t count = arch::registers_kept_over_calls(facts.stopped->registers, registers);
+  for (size_t at = 0; at < count; ++at) add(registers[at]);
+  uintptr_t sp = arch::stack_pointer(facts.stopped->registers) & ~(sizeof(uintptr_t) - 1);
+  // Others may write where they have a pointer to; and of memory that is no stack of glibc's, the end is not known.
+  bool own = facts.memory.stack.end == facts.memory.tls.begin && facts.memory.stack.contains(sp);
+  if (!own || scanner_->is_stack_live(i)) return hash | 1;
+  uintptr_t end = std::min(facts.memory.stack.end, sp + kMost);
+  for (uintptr_t at = sp; at + sizeof(uintptr_t) <= end; at += sizeof(uintptr_t))
+    add(*reinterpret_cast<const uintptr_t *>(at));
+  return hash | 1;
+}
+
+// What this safepoint says of thread i, given what earlier ones said.
+PastThread Snapshot::judge(size_t i) {
+  const ThreadFacts &facts = facts_[i];
+  PastThread now{};
+  now.tid = images_[i].tid;
+  now.stack_pointer = arch::stack_pointer(facts.stopped->registers);
+  now.word = facts.wait ? facts.wait->words[0].address : 0;
+  now.since_ns = safepoint_.stopped_ns;
+  const PastThread *past = history_.find(now.tid);
+  std::memcpy(now.name, past && !facts.name[0] ? past->name : facts.name, sizeof now.name);
+  bool leaked = scanner_->verdicts()[i].leaked;
+  now.state = leaked ? state_of(i) : 0;
+  bool same_wait = past && past->word == now.word && past->stack_pointer == now.stack_pointer &&
+                   (!past->state || !now.state || past->state == now.state);
+  if (same_wait && now.word) now.since_ns = past->since_ns;
+  if (leaked) now.first_safepoint = same_wait && past->first_safepoint ? past->first_safepoint : safepoint_.number;
+  bool confirmed = leaked && safepoint_.number - now.first_safepoint + 1 >= safepoint_.config->confirm;
+  now.reported = leaked && (confirmed || safepoint_.trigger != Trigger::periodic || (same_wait && past->reported));
+  if (past && past->reported && !(same_wait && leaked)) ++refuted_threads_;
+  return now;
+}
+
+// The leaked blocks, each with what earlier safepoints said of it: both lists are in address order.
+std::span<PastBlock> Snapshot::judge_blocks() {
+  auto leaked = scanner_->leaked_blocks();
+  std::span<PastBlock> now = {room<PastBlock>(leaked.size()), leaked.size()};
+  size_t at = 0;
+  for (size_t i = 0; i < leaked.size(); ++i) {
+    while (at < history_.blocks.size() && history_.blocks[at].begin < leaked[i].begin) ++at;
+    bool known = at < history_.blocks.size() && history_.blocks[at].begin == leaked[i].begin;
+    bool before = known && history_.blocks[at].reported;
+    bool confirmed = safepoint_.number - leaked[i].first_safepoint + 1 >= safepoint_.config->confirm;
+    bool reported = before || confirmed || safepoint_.trigger != Trigger::periodic;
+    now[i] = {leaked[i].begin, leaked[i].size, leaked[i].first_safepoint, uint64_t{reported} + before};
+  }
+  return now;
+}
+
+void Snapshot::update_history() {
+  judged_ = {room<PastThread>(thread_count_), thread_count_};
+  for (size_t i = 0; i < thread_count_; ++i) judged_[i] = judge(i);
+  std::sort(judged_.begin(), judged_.end(), [](const PastThread &a, const PastThread &b) { return a.tid < b.tid; });
+  History next;
+  next.threads = judged_;
+  // A reported thread that is gone altogether ran to its end.
+  for (const PastThread &past : history_.threads)
+    if (past.reported && !std::binary_search(judged_.begin(), judged_.end(), past,
+                                             [](const auto &a, const auto &b) { return a.tid < b.tid; }))
+      ++refuted_threads_;
+  next.blocks = judge_blocks();
+  refuted_threads_ += history_.header.refuted_threads;
+  next.header = {.magic = 0,
+                 .threads = 0,
+                 .blocks = 0,
+                 .safepoint = safepoint_.number,
+                 .time_ns = safepoint_.stopped_ns,
+                 .first_wall_ns =
+                     history_.header.first_wall_ns ? history_.header.first_wall_ns : safepoint_.stopped_wall_ns,
+                 .live_threads = thread_count_,
+                 .heap_blocks = scanner_->heap().blocks,
+                 .heap_bytes = scanner_->heap().bytes,
+                 .refuted_threads = refuted_threads_,
+                 .mark_ns = mark_ns_};
+  history_.header.first_wall_ns = next.header.first_wall_ns;
+  write_history(safepoint_.files.history, next);
+}
+
+void snapshot_main(Safepoint &safepoint, World &world, const KernelRoots &kernel_roots,
+                   const UncopiedMemory &uncopied) {
+  step_back();
+  limit_life();
+  lift_limits();
+  survive_faults();
+  Snapshot *snapshot = new (room<Snapshot>(1)) Snapshot(safepoint, world, kernel_roots, uncopied);
+  become_reporter(safepoint, snapshot->run());
+}
+
+} // namespace castaway

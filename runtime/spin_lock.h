@@ -1,0 +1,48 @@
+// A lock for a few instructions, for HOOK context.
+//
+// No futex: the target's threads must never be seen to wait on us. The holder runs no foreign code; it can lose the
+// processor, so waiting is bounded, and whoever calls try_lock has an answer for "no". After fork the child resets
+// every lock: another thread may have held it.
+#pragma once
+
+#include "runtime/arch.h"
+
+#include <atomic>
+
+namespace castaway {
+
+class SpinLock {
+public:
+  // False after about a millisecond of waiting: the holder is stopped, or is this very thread under a signal.
+  bool try_lock() {
+    for (int i = 0; i < kSpins; ++i) {
+      if (!held_.load(std::memory_order_relaxed) && !held_.exchange(true, std::memory_order_acquire)) return true;
+      arch::relax();
+    }
+    return false;
+  }
+  void unlock() { held_.store(false, std::memory_order_release); }
+  void reset() { held_.store(false, std::memory_order_relaxed); }
+
+private:
+  static constexpr int kSpins = 20000;
+  std::atomic<bool> held_{false};
+};
+
+// Holds a lock for a scope, if it could be had.
+class SpinGuard {
+public:
+  explicit SpinGuard(SpinLock &lock) : lock_(lock), held_(lock.try_lock()) {}
+  ~SpinGuard() {
+    if (held_) lock_.unlock();
+  }
+  SpinGuard(const SpinGuard &) = delete;
+  SpinGuard &operator=(const SpinGuard &) = delete;
+  explicit operator bool() const { return held_; }
+
+private:
+  SpinLock &lock_;
+  bool held_;
+};
+
+} // namespace castaway

@@ -1,0 +1,84 @@
+// Holding threads with ptrace; see stop_ptrace.h.
+#include "runtime/stop_ptrace.h"
+
+#include "runtime/restart.h"
+#include "runtime/thread_signals.h"
+
+#include <csignal>
+#include <elf.h>
+#include <linux/ptrace.h>
+#include <sys/uio.h>
+
+namespace castaway {
+
+namespace {
+
+constexpr int kWaitAll = 0x40000000; // __WALL: tasks whose exit signal is not SIGCHLD too
+constexpr int kWaitNoHang = 1;
+constexpr int kEventStop = 128; // PTRACE_EVENT_STOP
+
+long ptrace(long request, int tid, long address = 0, long data = 0) {
+  return sys::call(SYS_ptrace, request, tid, address, data);
+}
+
+} // namespace
+
+long PtraceStopper::seize(size_t, StoppedThread &thread) {
+  long result = ptrace(PTRACE_SEIZE, thread.tid);
+  if (result != -EPERM) return result;
+  return thread_stat(proc_, thread.tid).is_gone() ? -ESRCH : result; // one that has exited, main's for instance
+}
+
+long PtraceStopper::interrupt(size_t, StoppedThread &thread) {
+  ptrace(PTRACE_INTERRUPT, thread.tid);
+  return 0; // where it is gone, waiting for it says so
+}
+
+// Asks for each thread by its tid: asking for any makes the kernel look through all of them each time.
+bool PtraceStopper::has_stopped(size_t, StoppedThread &thread, bool) {
+  int status = 0;
+  long result = sys::call(SYS_wait4, thread.tid, &status, kWaitNoHang | kWaitAll, nullptr);
+  if (result == 0) return false;
+  if (result < 0 || (status & 0xff) != 0x7f) return thread.gone = true; // it is no longer there
+  // Either the trap that PTRACE_INTERRUPT asked for (or a job-control stop), or a signal on its way to the thread.
+  bool trap = (status >> 16) == kEventStop;
+  thread.interrupted_by_signal = !trap;
+  thread.signal = trap ? 0 : (status >> 8) & 0xff;
+  iovec area{&thread.registers, sizeof thread.registers};
+  if (ptrace(PTRACE_GETREGSET, thread.tid, NT_PRSTATUS, reinterpret_cast<long>(&area)) < 0) thread.gone = true;
+  return true;
+}
+
+// SIGCHLD is blocked in the tracer.
+void PtraceStopper::await_event() {
+  uint64_t set = uint64_t{1} << (SIGCHLD - 1);
+  timespec limit = sys::to_timespec(1'000'000);
+  sys::call(SYS_rt_sigtimedwait, &set, nullptr, &limit, sizeof set);
+}
+
+size_t PtraceStopper::fetch_vectors(size_t, const StoppedThread &thread, void *to, size_t size) {
+  iovec area{to, size};
+  return ptrace(PTRACE_GETREGSET, thread.tid, NT_X86_XSTATE, reinterpret_cast<long>(&area)) < 0 ? 0 : area.iov_len;
+}
+
+bool PtraceStopper::run_on(size_t, StoppedThread &thread) {
+  if (ptrace(PTRACE_CONT, thread.tid, 0, thread.signal) < 0) return false;
+  thread.signal = 0;
+  return true;
+}
+
+void PtraceStopper::let_go(size_t, StoppedThread &thread) {
+  // A signal to the process that comes now is main's, but a thread that goes on before main has run would take it.
+  constexpr size_t kFew = 64, kStep = 16;
+  if (main_goes_on_ && (gone_on_ < kFew || gone_on_ % kStep == 0)) await_main_took_signals(proc_);
+  ++gone_on_;
+  keep_interruption(thread, proc_);
+  if (thread.registers_changed) {
+    iovec area{&thread.registers, sizeof thread.registers};
+    ptrace(PTRACE_SETREGSET, thread.tid, NT_PRSTATUS, reinterpret_cast<long>(&area));
+  }
+  ptrace(PTRACE_DETACH, thread.tid, 0, thread.signal);
+  if (thread.tid == proc_.pid()) main_goes_on_ = true;
+}
+
+} // namespace castaway

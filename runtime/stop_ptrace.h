@@ -1,0 +1,34 @@
+// Holding threads with ptrace, from the tracer: a task that shares the target's memory but is no thread of it, because
+// a thread cannot ptrace its own group.
+//
+// PTRACE_SEIZE and PTRACE_INTERRUPT run no handler, and most system calls restart unseen. If the tracer dies, the
+// kernel lets every thread go on.
+#pragma once
+
+#include "runtime/stop.h"
+
+namespace castaway {
+
+class PtraceStopper final : public Stopper {
+public:
+  explicit PtraceStopper(const Proc &proc) : proc_(proc) {}
+
+  StopWay way() const override { return StopWay::ptrace; }
+  StopFailure begin() override { return StopFailure::none; }
+  long seize(size_t place, StoppedThread &thread) override;
+  long interrupt(size_t place, StoppedThread &thread) override;
+  bool has_stopped(size_t place, StoppedThread &thread, bool insist) override;
+  void await_event() override;
+  size_t fetch_vectors(size_t place, const StoppedThread &thread, void *to, size_t size) override;
+  bool run_on(size_t place, StoppedThread &thread) override;
+  void let_go(size_t place, StoppedThread &thread) override;
+  void before_resume(bool) override {}
+  void after_resume(std::span<StoppedThread>) override {}
+
+private:
+  const Proc &proc_;
+  bool main_goes_on_ = false;
+  size_t gone_on_ = 0; // threads that have been let go
+};
+
+} // namespace castaway

@@ -1,0 +1,162 @@
+// The rare paths of tracking.h: sampled stacks, the loader's blocks, what goes wrong.
+#include "runtime/tracking.h"
+
+#include "runtime/call_stacks.h"
+#include "runtime/memory.h"
+#include "runtime/side_table.h"
+#include "runtime/sys.h"
+#include "runtime/unwind.h"
+
+#include <sys/resource.h>
+
+namespace castaway {
+
+namespace {
+
+uint8_t *new_leaf() { return static_cast<uint8_t *>(own_memory(HeapMap::kLeafBytes)); }
+
+} // namespace
+
+constinit HeapMap heap_map;
+constinit Tracking tracking{.on = true,
+                            .starting = true,
+                            .trouble = Trouble::none,
+                            .sample_bytes = 524288,
+                            .refuted_blocks = 0,
+                            .main_thread_pointer = 0,
+                            .main_stack_end = 0,
+                            .default_stack_size = size_t{8} << 20};
+constinit thread_local ThreadState this_thread [[gnu::tls_model("initial-exec")]];
+
+namespace {
+
+constexpr size_t kPage = 4096;
+
+// -ln(u) for a uniform random u of (0, 1], to about 1e-4: enough for a sampling distance.
+double exponential(uint64_t &state) {
+  state ^= state << 13, state ^= state >> 7, state ^= state << 17; // xorshift64, Marsaglia 2003
+  uint64_t bits = (state >> 11) | 1;                               // 53 random bits
+  int exponent = 63 - __builtin_clzll(bits);
+  double m = static_cast<double>(bits) / static_cast<double>(uint64_t{1} << exponent); // [1, 2)
+  // log2 of the mantissa by the series of atanh: log2(m) = 2/ln2 * (z + z^3/3 + z^5/5 + ...), z = (m-1)/(m+1)
+  double z = (m - 1) / (m + 1), z2 = z * z;
+  double ln = 2 * z * (1 + z2 * (1.0 / 3 + z2 * (1.0 / 5 + z2 / 7)));
+  return (53 - exponent) * 0.6931471805599453 - ln;
+}
+
+// Draws the distance to the next recorded allocation: a Poisson process over allocated bytes.
+int64_t draw(ThreadState &thread) {
+  if (tracking.starting || tracking.sample_bytes <= 1) return 0;
+  return static_cast<int64_t>(exponential(thread.random) * static_cast<double>(tracking.sample_bytes)) + 1;
+}
+
+// Whether the allocation that has just brought until_sample down to where it is gets recorded.
+bool is_sampled(ThreadState &thread) {
+  if (thread.until_sample > 0) return false;
+  if (thread.random == 0) {
+    thread.random = (sys::now_ns() ^ reinterpret_cast<uintptr_t>(&thread)) * 0x9e3779b97f4a7c15u | 1;
+    thread.until_sample += draw(thread);
+    if (thread.until_sample > 0) return false;
+  }
+  thread.until_sample = draw(thread);
+  return true;
+}
+
+// An entry that must not be missing: its shard's lock may be held by a thread that is not running.
+bool put_surely(const SideEntry &entry) {
+  constexpr int kTries = 100; // of a millisecond or so
+  for (int i = 0; i < kTries; ++i)
+    if (side_table::put(entry)) return true;
+  give_up(Trouble::side_table_full);
+  return false;
+}
+
+} // namespace
+
+bool has_address_space() {
+  // Some 2.5 GiB are reserved at most, and a sixteenth of the heap.
+  constexpr uint64_t kEnough = uint64_t{32} << 30;
+  for (int resource : {RLIMIT_AS, RLIMIT_DATA}) {
+    rlimit limit{};
+    sys::call(SYS_prlimit64, 0, resource, nullptr, &limit);
+    if (limit.rlim_cur < kEnough) return false;
+  }
+  return true;
+}
+
+void prepare_map() { heap_map.set_source(new_leaf); }
+
+void give_up(Trouble trouble) {
+  Trouble none = Trouble::none;
+  tracking.trouble.compare_exchange_strong(none, trouble);
+}
+
+void disable_here() {
+  ++this_thread.disabled;
+  this_thread.until_sample = 0;
+}
+
+void enable_here() {
+  ThreadState &thread = this_thread;
+  if (thread.disabled == 0 || --thread.disabled > 0) return;
+  if (thread.random != 0) thread.until_sample = draw(thread);
+}
+
+void note_slowly(void *block, size_t size, const void *caller) {
+  if (!tracking.on) return;
+  prepare_map(); // the first block of each leaf comes this way
+  uintptr_t begin = reinterpret_cast<uintptr_t>(block);
+  if (begin & (HeapMap::kGranule - 1)) return give_up(Trouble::misaligned);
+  ThreadState &thread = this_thread;
+  SideEntry entry{.begin = begin, .size = size ? size : 1};
+  // The loader's blocks, and those that an allocator makes for itself when it starts: nobody's leaks.
+  entry.loader = real.loader.contains(reinterpret_cast<uintptr_t>(caller)) ||
+                 real.foreign_allocator.contains(reinterpret_cast<uintptr_t>(caller));
+  entry.ignored = thread.disabled > 0;
+  if (entry.ignored) {
+    thread.until_sample = 0; // the next one comes this way too
+  } else if (!entry.loader && is_sampled(thread)) {
+    entry.stack = record_own_stack();
+    entry.time_ns = sys::now_ns();
+  }
+  bool matters = entry.loader || entry.ignored; // without its entry it could be reported
+  bool flagged = matters ? put_surely(entry) : entry.stack != 0 && side_table::put(entry);
+  if (!heap_map.insert(begin, size, flagged)) give_up(Trouble::map_full);
+}
+
+uint32_t sample_stack(size_t size) {
+  ThreadState &thread = this_thread;
+  thread.until_sample -= static_cast<int64_t>(size);
+  return is_sampled(thread) ? record_own_stack() : 0;
+}
+
+void forget_flagged(uintptr_t begin) {
+  SideEntry entry = side_table::take(begin);
+  if (entry.reported) count_refuted();
+}
+
+Range own_stack(uintptr_t sp) {
+  uintptr_t pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+  bool main = pointer == tracking.main_thread_pointer;
+  uintptr_t end = main ? tracking.main_stack_end : pointer;
+  if (sp < end && end - sp < tracking.default_stack_size) return {sp, end};
+  ThreadState &thread = this_thread;
+  if (thread.foreign_stack.contains(sp)) return {sp, thread.foreign_stack.end};
+  // A coroutine's or another unknown stack: ask how far it is mapped.
+  uintptr_t begin = sp & ~(kPage - 1);
+  unsigned char residency[64];
+  size_t pages = sizeof residency;
+  while (pages > 1 && sys::call(SYS_mincore, begin, pages * kPage, residency) != 0) pages /= 2;
+  thread.foreign_stack = {begin, begin + pages * kPage};
+  return {sp, thread.foreign_stack.end};
+}
+
+uint32_t record_own_stack() {
+  FrameRegisters registers;
+  read_own_registers(registers);
+  uintptr_t pcs[call_stacks::kDeepest];
+  size_t depth = unwind(registers, own_stack(registers.sp()), pcs, call_stacks::kDeepest);
+  return call_stacks::intern({pcs, depth});
+}
+
+} // namespace castaway

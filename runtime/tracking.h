@@ -1,0 +1,77 @@
+// What the allocation hooks keep up to date, and whether they do.
+//
+// HOOK context. The heap map knows every block from the first allocation on; `tracking` is false where profiling is
+// off, from the start or because something made the map incomplete.
+#pragma once
+
+#include "runtime/real.h"
+#include "runtime/thread_state.h"
+#include "scanner/heap_map.h"
+
+namespace castaway {
+
+extern HeapMap heap_map;
+
+enum class Trouble : int { none, map_full, misaligned, side_table_full };
+
+struct Tracking {
+  bool on;
+  bool starting;                // libraries are being initialised, before our own start: every stack is recorded
+  std::atomic<Trouble> trouble; // set once, ends profiling
+  uint64_t sample_bytes;
+  std::atomic<uint64_t> refuted_blocks; // reported as leaked, and freed or reallocated afterwards
+  uintptr_t main_thread_pointer;
+  uintptr_t main_stack_end;
+  size_t default_stack_size;
+};
+extern Tracking tracking;
+
+// Whether the process may have the address space that the runtime reserves, little of which it ever uses. Where that is
+// limited the program would find its memory gone, so nothing is reserved and nothing is profiled.
+bool has_address_space();
+
+// Before the first insertion.
+void prepare_map();
+
+// Something cannot be noted: profiling ends at the next safepoint, with the reason.
+void give_up(Trouble trouble);
+
+// What the calling thread allocates is no leak; they nest. Every allocation then comes through note_slowly().
+void disable_here();
+void enable_here();
+
+void note_slowly(void *block, size_t size, const void *caller);
+
+// A block of `size` bytes that the allocator has just handed out. `caller` is the hook's return address.
+[[gnu::always_inline]] inline void note_block(void *block, size_t size, const void *caller) {
+  if (__builtin_expect(!tracking.on, 0)) return;
+  uintptr_t begin = reinterpret_cast<uintptr_t>(block);
+  bool plain = (begin & (HeapMap::kGranule - 1)) == 0 && !real.loader.contains(reinterpret_cast<uintptr_t>(caller)) &&
+               (this_thread.until_sample -= static_cast<int64_t>(size)) > 0;
+  if (__builtin_expect(!plain || !heap_map.insert(begin, size), 0)) note_slowly(block, size, caller);
+}
+
+// A block that was reported as leaked has been freed or reallocated.
+inline void count_refuted() { tracking.refuted_blocks.fetch_add(1, std::memory_order_relaxed); }
+
+// After a flagged block has gone from the map.
+void forget_flagged(uintptr_t begin);
+
+// Removes a block from the map, before the allocator can hand its memory to somebody else.
+[[gnu::always_inline]] inline Block forget_block(void *block) {
+  uintptr_t begin = reinterpret_cast<uintptr_t>(block);
+  Block known = heap_map.erase(begin);
+  if (__builtin_expect(known.flagged, 0)) forget_flagged(begin);
+  return known;
+}
+
+// The number of the caller's call stack if this allocation is one of those that are recorded; else 0.
+uint32_t sample_stack(size_t size);
+
+// The number of the caller's call stack, innermost frame first; 0 if none can be recorded. Keeps errno.
+uint32_t record_own_stack();
+
+// The part of the calling thread's stack above `sp` that is known to be mapped.
+Range own_stack(uintptr_t sp);
+
+} // namespace castaway

@@ -1,0 +1,55 @@
+// Call stacks in the target, without locks and without other libraries.
+//
+// Why not libunwind or libgcc: both may take the loader's lock (dl_iterate_phdr), so a thread that allocates while
+// another one sits in dlopen could be held up by us; and loading a library into the target changes it. This unwinder
+// reads the call frame information (.eh_frame) of the modules as they are mapped, finds it through _dl_find_object
+// (glibc >= 2.35: no lock, async-signal-safe), and remembers per program counter how to step, so that a repeated
+// stack costs some ten nanoseconds a frame.
+//
+// Contexts: HOOK (own thread, own stack) and SNAPSHOT (another thread's registers and stack, at the same addresses).
+// Thread-safe; allocates nothing but a fixed cache in static memory; keeps errno.
+#pragma once
+
+#include "scanner/image.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace castaway {
+
+// The registers that call frame information speaks of. x86-64: DWARF numbers 0..16 (rax rdx rcx rbx rsi rdi rbp rsp
+// r8..r15 rip). aarch64: x0..x30, sp, pc.
+#if defined(__x86_64__)
+inline constexpr size_t kFrameRegisters = 17;
+inline constexpr size_t kStackRegister = 7;
+inline constexpr size_t kFrameRegister = 6;
+inline constexpr size_t kPcRegister = 16;
+#else
+inline constexpr size_t kFrameRegisters = 33;
+inline constexpr size_t kStackRegister = 31;
+inline constexpr size_t kFrameRegister = 29;
+inline constexpr size_t kPcRegister = 32;
+#endif
+
+struct FrameRegisters {
+  uintptr_t value[kFrameRegisters] = {};
+
+  uintptr_t pc() const { return value[kPcRegister]; }
+  uintptr_t sp() const { return value[kStackRegister]; }
+};
+
+// Writes the program counters of the stack that starts in `registers` to `pcs`, innermost first: registers.pc()
+// itself, then return addresses. Reads memory only within `stack`, which must be readable; stops at its end, at a frame
+// that no call frame information describes, after `most`, or where the stack no longer grows. Returns how many.
+size_t unwind(FrameRegisters registers, Range stack, uintptr_t *pcs, size_t most);
+
+// To be called before and after modules are unloaded (dlclose): the way to step from a program counter may then be
+// another. Until the call a stack that leads through a replaced module can be wrong; memory is read within `stack` all
+// the same. Costs one store; every frame is then looked up anew once.
+void forget_frames();
+
+// The caller's own registers, as they are when this call returns.
+// Usage in HOOK: FrameRegisters registers; read_own_registers(registers); unwind(registers, own_stack, ...).
+[[gnu::noinline]] void read_own_registers(FrameRegisters &registers);
+
+} // namespace castaway
