@@ -1,0 +1,36 @@
+// The rare paths of the heap map: a new leaf, and flags set from outside the owning thread.
+#include "scanner/heap_map.h"
+
+namespace castaway {
+
+uint8_t *HeapMap::new_leaf(size_t index) {
+  uint8_t *fresh = source_ ? source_() : nullptr;
+  if (!fresh) return nullptr;
+  uint8_t *expected = nullptr;
+  // Before the leaf itself: a snapshot that has the leaf must find it.
+  size_t page = index / kSummaryLeaves;
+  summary_[page / 64].fetch_or(uint64_t{1} << (page % 64), std::memory_order_acq_rel);
+  // Two threads may meet here; the loser's leaf stays untouched address space.
+  bool ours = __atomic_compare_exchange_n(&leaves_[index], &expected, fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+  return ours ? fresh : expected;
+}
+
+bool HeapMap::set_flag(uintptr_t begin, size_t size) {
+  Block block = decode(begin);
+  if (!block || block.flagged) return block.flagged;
+  if (block.size != size) return false;
+  uint8_t *code = leaf_at(begin) + granule_in_leaf(begin);
+  if (size <= kGranule) {
+    uint8_t expected = static_cast<uint8_t>(size);
+    return __atomic_compare_exchange_n(code, &expected, kFlaggedGranule, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  }
+  // The byte with the flag: the second one of a small block, the last one of a large block.
+  uint8_t *holder = size <= kSmallBytes ? code + 1 : code + 7;
+  uint8_t bit = size <= kSmallBytes ? static_cast<uint8_t>(kSmallFlag) : uint8_t{1 << (kLargeSizeBits - 42)};
+  uint8_t expected = *holder;
+  if (expected < kContinuation) return false; // freed since
+  uint8_t desired = static_cast<uint8_t>(expected | bit);
+  return __atomic_compare_exchange_n(holder, &expected, desired, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+} // namespace castaway

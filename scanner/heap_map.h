@@ -1,0 +1,261 @@
+// The heap map: which heap blocks exist, and how long they are, asking no allocator.
+//
+// One code byte per 16-byte granule of heap, in leaves of 64 MiB of address space under a root table. At a
+// block's first granule:
+//
+//   0x00         no block starts here
+//   0x01..0x10   a block of one granule, of exactly that many bytes (an empty request counts as one byte)
+//   0x11         a block of one granule with an entry in the side table, which knows its size
+//   0x12..0x7e   a block of (code - 0x10) granules; the next byte is 0x80 | flag << 4 | slack, where
+//                slack = granules * 16 - size
+//   0x7f         a large block; the next seven bytes are 0x80 | seven bits each, lowest first: 48 bits of
+//                size, then the flag
+//   0x80..0xff   continuation, never the start of a block
+//
+// The flag says that the side table (runtime/side_table.h) knows more of this block: a recorded allocation stack,
+// a report to watch, an owner that is never reported.
+//
+// Contexts: `insert`, `erase` and `set_flag` run in HOOK, inside malloc and free, and take no lock: a byte is
+// written only by the thread that owns the block at that moment, and one block's codes are one store where the
+// block is not large. `find`, `decode` and `sweep` run in SNAPSHOT or on an image that nobody writes.
+// Nothing here makes a system call; a missing leaf is asked of the function given to the constructor.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+namespace castaway {
+
+// A block as the map knows it. `size` is the number of bytes that the program asked for.
+struct Block {
+  uintptr_t begin = 0;
+  size_t size = 0;
+  bool flagged = false;
+
+  explicit operator bool() const { return begin != 0; }
+  // The end of the last granule: addresses up to here count as pointers into the block.
+  uintptr_t granule_end() const { return begin + ((size + 15) & ~size_t{15}); }
+};
+
+class HeapMap {
+public:
+  static constexpr int kGranuleBits = 4;
+  static constexpr size_t kGranule = size_t{1} << kGranuleBits;
+  static constexpr int kLeafBits = 26; // 64 MiB of address space per leaf
+#if defined(__x86_64__)
+  static constexpr int kAddressBits = 47; // of user space
+#else
+  static constexpr int kAddressBits = 48;
+#endif
+  static constexpr size_t kLeaves = size_t{1} << (kAddressBits - kLeafBits);
+  static constexpr size_t kLeafGranules = size_t{1} << (kLeafBits - kGranuleBits);
+  // A block that starts in a leaf's last granules keeps its continuation in this pad.
+  static constexpr size_t kLeafPad = 16;
+  static constexpr size_t kLeafBytes = kLeafGranules + kLeafPad;
+  // Longest block, in granules, whose code holds its length; longer ones are large.
+  static constexpr size_t kSmallGranules = 0x7e - 0x10;
+  static constexpr size_t kSmallBytes = kSmallGranules * kGranule;
+
+  // Returns kLeafBytes zeroed bytes, or null when there is no memory. Called in HOOK.
+  using LeafSource = uint8_t *(*)();
+
+  // Without a source a map is all zero, and so in a program's .bss: 16 MiB of root table.
+  constexpr HeapMap() = default;
+  explicit constexpr HeapMap(LeafSource source) : source_(source) {}
+  void set_source(LeafSource source) { source_ = source; }
+  HeapMap(const HeapMap &) = delete;
+  HeapMap &operator=(const HeapMap &) = delete;
+
+  // Notes a block of `size` bytes at `begin`, a multiple of 16. False when the leaf could not be had: the map is then
+  // incomplete and no verdict may be based on it.
+  [[gnu::always_inline]] bool insert(uintptr_t begin, size_t size, bool flagged = false) {
+    uint8_t *leaf = leaf_for_write(begin);
+    if (!leaf) return false;
+    uint8_t *code = leaf + granule_in_leaf(begin);
+    if (size <= kGranule) {
+      store8(code, flagged ? kFlaggedGranule : static_cast<uint8_t>(size ? size : 1));
+    } else if (size <= kSmallBytes) {
+      size_t granules = (size + kGranule - 1) >> kGranuleBits;
+      uint16_t slack = static_cast<uint16_t>((granules << kGranuleBits) - size);
+      uint16_t second = static_cast<uint16_t>(kContinuation | (flagged ? kSmallFlag : 0) | slack);
+      store16(code, static_cast<uint16_t>((granules + kSmallBase) | (second << 8)));
+    } else {
+      insert_large(code, size, flagged);
+    }
+    return true;
+  }
+
+  // Forgets the block at `begin` and returns what was known of it; an empty Block where none starts there.
+  Block erase(uintptr_t begin) {
+    uint8_t *leaf = leaf_at(begin);
+    if (!leaf || (begin & (kGranule - 1))) return {};
+    uint8_t *code = leaf + granule_in_leaf(begin);
+    Block block = decode_code(begin, code);
+    if (!block) return block;
+    if (code[0] == kLarge) {
+      uint64_t zero = 0;
+      std::memcpy(code, &zero, sizeof zero);
+    } else if (code[0] <= kFlaggedGranule) {
+      store8(code, 0);
+    } else {
+      store16(code, 0);
+    }
+    return block;
+  }
+
+  // The block that starts exactly at `begin`, or an empty one. A flagged block of one granule says 16 bytes: ask the
+  // side table.
+  Block decode(uintptr_t begin) const {
+    const uint8_t *leaf = leaf_at(begin);
+    if (!leaf || (begin & (kGranule - 1))) return {};
+    return decode_code(begin, leaf + granule_in_leaf(begin));
+  }
+
+  // Sets the flag of the block at `begin` if it still is the `size` bytes long block that the caller saw: other
+  // threads may free it meanwhile, and their plain stores win. Returns whether the flag is set now.
+  bool set_flag(uintptr_t begin, size_t size);
+
+  // The small block whose granules contain `address`, or an empty one. Large blocks are found only through their
+  // first kSmallGranules granules; the scanner's index of large objects finds the rest.
+  Block find(uintptr_t address) const {
+    uintptr_t granule = address & ~(kGranule - 1);
+    const uint8_t *leaf = leaf_at(granule);
+    if (!leaf) return {};
+    size_t at = granule_in_leaf(granule);
+    if (is_start(leaf[at])) return decode_code(granule, leaf + at);
+    size_t back = distance_to_start(granule, leaf, at);
+    if (back == 0) return {};
+    uintptr_t begin = granule - (back << kGranuleBits);
+    Block block = decode(begin);
+    return address < block.granule_end() ? block : Block{};
+  }
+
+  // Calls visit(Block) for every block, in address order.
+  template <typename Visit> void sweep(Visit visit) const {
+    visit_leaves([&](size_t index, const uint8_t *leaf) { sweep_leaf(index, leaf, visit); });
+  }
+
+  // Calls visit(index, codes) for every leaf, in address order, and reads no part of the root table that is unused.
+  template <typename Visit> void visit_leaves(Visit visit) const {
+    for (size_t word = 0; word < kSummaryWords; ++word)
+      for (uint64_t used = summary_[word].load(std::memory_order_relaxed); used; used &= used - 1) {
+        size_t page = word * 64 + static_cast<size_t>(__builtin_ctzll(used));
+        for (size_t i = page * kSummaryLeaves; i < (page + 1) * kSummaryLeaves; ++i)
+          if (const uint8_t *codes = leaf(i)) visit(i, codes);
+      }
+  }
+
+  const uint8_t *leaf_at(uintptr_t address) const {
+    size_t index = address >> kLeafBits;
+    return index < kLeaves ? __atomic_load_n(&leaves_[index], __ATOMIC_RELAXED) : nullptr;
+  }
+  uint8_t *leaf_at(uintptr_t address) {
+    size_t index = address >> kLeafBits;
+    return index < kLeaves ? __atomic_load_n(&leaves_[index], __ATOMIC_RELAXED) : nullptr;
+  }
+  const uint8_t *leaf(size_t index) const { return __atomic_load_n(&leaves_[index], __ATOMIC_RELAXED); }
+
+  static size_t granule_in_leaf(uintptr_t address) { return (address >> kGranuleBits) & (kLeafGranules - 1); }
+  static bool is_start(uint8_t code) { return static_cast<int8_t>(code) > 0; }
+
+  // Calls visit(Block) for every block that starts in the leaf of this index.
+  template <typename Visit> static void sweep_leaf(size_t index, const uint8_t *leaf, Visit visit) {
+    uintptr_t base = static_cast<uintptr_t>(index) << kLeafBits;
+    for (size_t at = 0; at < kLeafGranules; at += kSpan)
+      for (uint32_t starts = starts_in_span(leaf + at); starts; starts &= starts - 1) {
+        size_t granule = at + static_cast<size_t>(__builtin_ctz(starts));
+        visit(decode_code(base + (granule << kGranuleBits), leaf + granule));
+      }
+  }
+
+  // The block whose code stands at `code`, with its continuation behind; an empty one where none starts there.
+  static Block decode_code(uintptr_t begin, const uint8_t *code) {
+    uint8_t first = code[0];
+    if (!is_start(first)) return {};
+    if (first < kFlaggedGranule) return {begin, first, false};
+    if (first == kFlaggedGranule) return {begin, kGranule, true};
+    if (first < kLarge) {
+      size_t granules = first - kSmallBase;
+      return {begin, (granules << kGranuleBits) - (code[1] & 0x0f), (code[1] & kSmallFlag) != 0};
+    }
+    uint64_t value = 0;
+    for (int i = 7; i >= 1; --i) value = (value << 7) | (code[i] & 0x7f);
+    uint64_t size = value & ((uint64_t{1} << kLargeSizeBits) - 1);
+    return {begin, static_cast<size_t>(size), (value >> kLargeSizeBits) != 0};
+  }
+
+private:
+  static constexpr uint8_t kFlaggedGranule = 0x11;
+  static constexpr uint16_t kSmallBase = 0x10;
+  static constexpr uint8_t kLarge = 0x7f;
+  static constexpr uint8_t kContinuation = 0x80;
+  static constexpr uint16_t kSmallFlag = 0x10;
+  static constexpr int kLargeSizeBits = 48;
+  static constexpr size_t kSpan = 16; // code bytes looked at together
+  // One bit of summary stands for a page of the root table, so that a sweep of a small heap reads little.
+  static constexpr size_t kSummaryLeaves = 512;
+  static constexpr size_t kSummaryWords = kLeaves / kSummaryLeaves / 64;
+
+  static void store8(uint8_t *at, uint8_t value) { __atomic_store_n(at, value, __ATOMIC_RELAXED); }
+  static void store16(uint8_t *at, uint16_t value) { std::memcpy(at, &value, sizeof value); }
+
+  static void insert_large(uint8_t *code, size_t size, bool flagged) {
+    uint64_t value = size | (static_cast<uint64_t>(flagged) << kLargeSizeBits);
+    uint64_t bytes = kLarge;
+    for (int i = 1; i < 8; ++i, value >>= 7) bytes |= static_cast<uint64_t>(kContinuation | (value & 0x7f)) << (8 * i);
+    std::memcpy(code, &bytes, sizeof bytes);
+  }
+
+  // A bit for each of the kSpan bytes at `codes` that is the start of a block.
+  static uint32_t starts_in_span(const uint8_t *codes) {
+#if defined(__SSE2__)
+    __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i *>(codes));
+    return static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpgt_epi8(bytes, _mm_setzero_si128())));
+#else
+    uint32_t starts = 0;
+    for (size_t i = 0; i < kSpan; ++i) starts |= static_cast<uint32_t>(is_start(codes[i])) << i;
+    return starts;
+#endif
+  }
+
+  // Granules from `granule`, which is no start, back to the nearest start at most kSmallGranules before it; 0 if
+  // there is none.
+  size_t distance_to_start(uintptr_t granule, const uint8_t *leaf, size_t at) const {
+    size_t done = 0;
+    while (done < kSmallGranules && at >= kSpan) {
+      if (uint32_t starts = starts_in_span(leaf + at - kSpan))
+        return done + 1 + static_cast<size_t>(__builtin_clz(starts << 16));
+      at -= kSpan;
+      done += kSpan;
+    }
+    // The rest, or the way over the edge of a leaf, byte by byte.
+    for (; done < kSmallGranules; ++done) {
+      uintptr_t before = granule - ((done + 1) << kGranuleBits);
+      const uint8_t *its_leaf = leaf_at(before);
+      if (!its_leaf) return 0;
+      if (is_start(its_leaf[granule_in_leaf(before)])) return done + 1;
+    }
+    return 0;
+  }
+
+  uint8_t *leaf_for_write(uintptr_t address) {
+    size_t index = address >> kLeafBits;
+    if (__builtin_expect(index >= kLeaves, 0)) return nullptr;
+    uint8_t *leaf = __atomic_load_n(&leaves_[index], __ATOMIC_RELAXED);
+    return __builtin_expect(leaf != nullptr, 1) ? leaf : new_leaf(index);
+  }
+  uint8_t *new_leaf(size_t index);
+
+  LeafSource source_ = nullptr;
+  uint8_t *leaves_[kLeaves] =
+      {}; // accessed with __atomic builtins: a constexpr array of 2^21 std::atomic is too much for clang
+  std::atomic<uint64_t> summary_[kSummaryWords] = {};
+};
+
+} // namespace castaway

@@ -1,0 +1,139 @@
+// Builds the inventory of an image's objects: one sweep of the heap map, then the ranges of waiters.
+//
+// Owner: scanner. Context: SNAPSHOT or a test. Fails: false when the workspace ran out.
+#include "scanner/objects.h"
+
+#include <algorithm>
+
+namespace castaway {
+
+bool Objects::build(const Image &image, Workspace &workspace) {
+  heap_ = image.heap;
+  notes_ = image.notes;
+  if (!take_inventory(workspace)) return false;
+  correct_sizes();
+  if (!add_thread_memory(image, workspace)) return false;
+  if (!build_leaves(workspace)) return false;
+  link_index();
+  return true;
+}
+
+// Counts the blocks, finds their bounds, and lists the large ones, which come in the order of their addresses.
+bool Objects::take_inventory(Workspace &workspace) {
+  bool complete = true;
+  uintptr_t reach = 0;
+  heap_->sweep([&](const Block &block) {
+    if (!totals_.blocks++) bounds_.begin = block.begin;
+    totals_.bytes += block.size;
+    overlaps_ |= block.begin < reach;
+    reach = std::max(reach, block.granule_end());
+    if (block.size > HeapMap::kSmallBytes)
+      complete &= large_.push(workspace, {block.begin, block.granule_end(), 0, Extent::kHeap, {}});
+  });
+  bounds_.end = reach;
+  return complete;
+}
+
+void Objects::correct_sizes() {
+  for (const BlockNote &note : notes_)
+    if (Block block = heap_->decode(note.begin)) totals_.bytes -= block.size - exact_size(block);
+}
+
+bool Objects::add_thread_memory(const Image &image, Workspace &workspace) {
+  std::span<Extent> ranges = take_table<Extent>(workspace, 2 * image.threads.size());
+  if (!ranges.data()) return false;
+  for (size_t i = 0; i < image.threads.size(); ++i) {
+    if (!is_candidate(image.threads[i])) continue;
+    for (const Range &range : {image.threads[i].stack, image.threads[i].tls}) {
+      if (range.empty()) continue;
+      ranges[thread_ranges_++] = {range.begin & ~(HeapMap::kGranule - 1), range.end, 0, static_cast<uint32_t>(i), {}};
+    }
+  }
+  return merge_into_index(ranges.first(thread_ranges_), workspace);
+}
+
+// Both parts are sorted by address on their own; so is what comes out.
+bool Objects::merge_into_index(std::span<Extent> ranges, Workspace &workspace) {
+  auto before = [](const Extent &a, const Extent &b) { return a.begin < b.begin; };
+  sort_table(ranges, before);
+  index_ = take_table<Extent>(workspace, ranges.size() + large_.size());
+  if (!index_.data()) return false;
+  uintptr_t reach = 0;
+  for (size_t i = 0, range = 0, block = 0; i < index_.size(); ++i) {
+    bool take_range = block == large_.size() || (range < ranges.size() && before(ranges[range], large_[block]));
+    index_[i] = take_range ? ranges[range++] : large_[block++];
+    index_[i].reach = reach = std::max(reach, index_[i].end);
+  }
+  if (index_.empty()) return true;
+  bool any = totals_.blocks != 0;
+  bounds_.begin = any ? std::min(bounds_.begin, index_[0].begin) : index_[0].begin;
+  bounds_.end = std::max(bounds_.end, reach);
+  return true;
+}
+
+bool Objects::build_leaves(Workspace &workspace) {
+  if (bounds_.empty()) return true;
+  first_leaf_ = bounds_.begin >> HeapMap::kLeafBits;
+  size_t last_leaf = (bounds_.end - 1) >> HeapMap::kLeafBits;
+  leaves_ = take_table<Leaf>(workspace, last_leaf - first_leaf_ + 1);
+  if (!leaves_.data()) return false;
+  bool complete = true;
+  heap_->visit_leaves([&](size_t number, const uint8_t *codes) {
+    if (number < first_leaf_ || number > last_leaf) return; // it holds no block
+    Leaf &leaf = leaves_[number - first_leaf_];
+    leaf.codes = codes;
+    leaf.layered = overlaps_;
+    leaf.states = take_table<StateBits>(workspace, HeapMap::kLeafGranules / 64).data();
+    complete &= leaf.states != nullptr;
+  });
+  return complete;
+}
+
+// Tells each leaf its part of the index. Entries come sorted, so the part is without gaps but for such that end early,
+// which a search passes over.
+void Objects::link_index() {
+  for (size_t i = 0; i < index_.size(); ++i) {
+    size_t last = ((index_[i].end - 1) >> HeapMap::kLeafBits) - first_leaf_;
+    for (size_t at = (index_[i].begin >> HeapMap::kLeafBits) - first_leaf_; at <= last; ++at) {
+      Leaf &leaf = leaves_[at];
+      if (leaf.first == leaf.last) leaf.first = static_cast<uint32_t>(i);
+      leaf.last = static_cast<uint32_t>(i + 1);
+      leaf.layered |= index_[i].thread != Extent::kHeap;
+    }
+  }
+}
+
+const BlockNote *Objects::note_of(uintptr_t begin) const {
+  size_t at = count_before(notes_, [&](const BlockNote &note) { return note.begin < begin; });
+  return at < notes_.size() && notes_[at].begin == begin ? &notes_[at] : nullptr;
+}
+
+uint64_t Objects::exact_size(const Block &block) const {
+  if (!block.flagged || block.size != HeapMap::kGranule) return block.size;
+  const BlockNote *note = note_of(block.begin);
+  // A note that fits no such block is of no use; an empty request counts as one byte, as in the map.
+  return note && note->size <= HeapMap::kGranule ? std::max<uint64_t>(note->size, 1) : block.size;
+}
+
+bool Objects::is_loaders(const Block &block) const {
+  const BlockNote *note = block.flagged ? note_of(block.begin) : nullptr;
+  return note && note->loader;
+}
+
+Objects::Bits Objects::bits_of(Object object) const {
+  if (object & kIndexed) return {&index_[object & ~kIndexed].states, 1};
+  size_t granule = HeapMap::granule_in_leaf(object);
+  return {leaf(object).states + granule / 64, uint64_t{1} << (granule % 64)};
+}
+
+ObjectState Objects::state(Object object) const {
+  Bits bits = bits_of(object);
+  return bits.states->get(bits.bit);
+}
+
+void Objects::set_state(Object object, ObjectState state) {
+  Bits bits = bits_of(object);
+  bits.states->set(bits.bit, state);
+}
+
+} // namespace castaway

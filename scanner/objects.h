@@ -1,0 +1,139 @@
+// The objects of an image: heap blocks, and the stacks and TLS blocks of waiters. Which of them an address lies in, and
+// the two bits of state that each of them has.
+//
+// A heap block's bits stand in bitmaps beside its leaf of the heap map, so that an address is resolved with two cache
+// lines, one of codes and one of states. What those cannot find, the far granules of large blocks and the memory of
+// waiters, is in one index sorted by address, of which each leaf knows its part.
+//
+// Owner: scanner. Context: SNAPSHOT or a test; one thread. Fails: build() returns false when the workspace ran out.
+// Invariant: every object lies within bounds(), and leaf() may be asked only of addresses within.
+#pragma once
+
+#include "scanner/image.h"
+#include "scanner/scanner.h"
+#include "scanner/tables.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace castaway {
+
+// What the phases make of an object, in this order: Marker says which phase moves what. `watched` belongs to the time
+// before the object is found live, `referred` is the same value after; nothing is watched any more by then.
+enum class ObjectState : uint8_t { unreached = 0, watched = 1, referred = 1, live = 2, settled = 3 };
+
+// The states of 64 granules, or, for an entry of the index, of that one in bit 0.
+struct StateBits {
+  uint64_t high; // states live and settled
+  uint64_t low;  // states watched, referred and settled
+
+  ObjectState get(uint64_t bit) const {
+    return static_cast<ObjectState>(((high & bit) ? 2 : 0) | ((low & bit) ? 1 : 0));
+  }
+  void set(uint64_t bit, ObjectState state) {
+    high = static_cast<unsigned>(state) & 2 ? high | bit : high & ~bit;
+    low = static_cast<unsigned>(state) & 1 ? low | bit : low & ~bit;
+  }
+};
+
+// An entry of the index: a large heap block or a range of a waiter.
+struct Extent {
+  static constexpr uint32_t kHeap = ~uint32_t{0};
+
+  uintptr_t begin;  // rounded down to a granule: a pointer just below counts as one to it
+  uintptr_t end;    // not included
+  uintptr_t reach;  // the furthest end of this and all entries before: where a search may stop
+  uint32_t thread;  // whose it is: index in the image, or kHeap
+  StateBits states; // of a waiter's range; a heap block's are beside its leaf
+};
+
+struct Leaf {
+  const uint8_t *codes; // of the heap map, null where no block starts in these 64 MiB
+  StateBits *states;    // one for each 64 granules, with codes only
+  uint32_t first;       // the part of the index that overlaps these 64 MiB: from `first` up to
+  uint32_t last;        // `last`, not included
+  bool layered;         // objects may overlap here: a block found in the codes is not the whole answer
+};
+
+// Names an object: the beginning of a heap block, or kIndexed | position of an Extent that is no heap block.
+using Object = uint64_t;
+inline constexpr Object kIndexed = uint64_t{1} << 63;
+
+// A thread whose liveness has to be found out. All others are live at once.
+inline bool is_candidate(const ThreadImage &thread) { return thread.is_waiter && !thread.is_main; }
+
+class Objects {
+public:
+  bool build(const Image &image, Workspace &workspace);
+
+  const Range &bounds() const { return bounds_; }
+  const HeapTotals &totals() const { return totals_; }
+  const HeapMap &heap() const { return *heap_; }
+  std::span<Extent> index() { return index_; }
+  size_t count() const { return totals_.blocks + thread_ranges_; }
+
+  const Leaf &leaf(uintptr_t address) const { return leaves_[(address >> HeapMap::kLeafBits) - first_leaf_]; }
+
+  // The exact size of a block: the map does not know that of a flagged block of one granule, its note does.
+  uint64_t exact_size(const Block &block) const;
+  // Whether the dynamic loader owns it: then it is nobody's leak and nobody's to be counted.
+  bool is_loaders(const Block &block) const;
+  const BlockNote *note_of(uintptr_t begin) const;
+
+  // The thread whose memory this is, Extent::kHeap for a block.
+  uint32_t owner_of(Object object) const {
+    return object & kIndexed ? index_[object & ~kIndexed].thread : Extent::kHeap;
+  }
+  ObjectState state(Object object) const;
+  void set_state(Object object, ObjectState state);
+
+  // Calls visit(Object) for every object that contains `address`. At most one where nothing overlaps.
+  template <typename Visit> void visit_at(uintptr_t address, Visit visit) const {
+    if (!bounds_.contains(address)) return;
+    Block block = heap_->find(address);
+    if (block) visit(Object{block.begin});
+    visit_index(leaf(address), address, [&](size_t position) {
+      const Extent &extent = index_[position];
+      if (extent.thread != Extent::kHeap)
+        visit(kIndexed | position);
+      else if (extent.begin != block.begin)
+        visit(Object{extent.begin});
+    });
+  }
+
+  // Calls visit(position) for every entry of the index that contains `address`, which lies in `leaf`.
+  template <typename Visit> void visit_index(const Leaf &leaf, uintptr_t address, Visit visit) const {
+    std::span<const Extent> part = std::span<const Extent>(index_).subspan(leaf.first, leaf.last - leaf.first);
+    size_t i = count_before(part, [&](const Extent &extent) { return extent.begin <= address; });
+    for (; i > 0 && part[i - 1].reach > address; --i)
+      if (part[i - 1].end > address) visit(leaf.first + i - 1);
+  }
+
+private:
+  struct Bits {
+    StateBits *states;
+    uint64_t bit;
+  };
+
+  bool take_inventory(Workspace &workspace);
+  void correct_sizes();
+  bool add_thread_memory(const Image &image, Workspace &workspace);
+  bool merge_into_index(std::span<Extent> ranges, Workspace &workspace);
+  bool build_leaves(Workspace &workspace);
+  void link_index();
+  Bits bits_of(Object object) const;
+
+  const HeapMap *heap_ = nullptr;
+  std::span<const BlockNote> notes_;
+  HeapTotals totals_;
+  Range bounds_;
+  size_t first_leaf_ = 0;
+  size_t thread_ranges_ = 0;
+  bool overlaps_ = false; // the map has blocks within blocks: some of them are stale, nobody knows which
+  std::span<Leaf> leaves_;
+  std::span<Extent> index_;
+  GrowingTable<Extent> large_;
+};
+
+} // namespace castaway

@@ -1,0 +1,101 @@
+// The scan, step by step.
+//
+// Owner: scanner. Context: SNAPSHOT or a test. Fails: run() returns false when the workspace ran out.
+#include "scanner/scanner.h"
+
+#include "scanner/explain.h"
+#include "scanner/fixpoint.h"
+#include "scanner/leaks.h"
+#include "scanner/marker.h"
+#include "scanner/objects.h"
+#include "scanner/tables.h"
+#include "scanner/verdicts.h"
+
+#include <new>
+
+namespace castaway {
+
+struct Scanner::State {
+  Objects objects;
+  Fixpoint fixpoint;
+  Marker marker;
+  Leaks leaks;
+  std::span<uint32_t> paths;
+
+  bool build(const Image &image, Workspace &workspace);
+  void mark_roots(const Image &image);
+};
+
+bool Scanner::run() {
+  if (!start() || !state_->build(image_, workspace_)) return false;
+  state_->mark_roots(image_);
+  state_->fixpoint.run(state_->marker);
+  judge(state_->fixpoint, state_->paths, verdicts_);
+  count_retained(image_, state_->marker, verdicts_);
+  if (!state_->leaks.collect(image_, state_->objects, state_->marker, workspace_)) return false;
+  leaked_ = state_->leaks.blocks();
+  heap_ = state_->objects.totals();
+  return true;
+}
+
+bool Scanner::start() {
+  static_assert(std::is_trivially_destructible_v<State>);
+  void *memory = workspace_.take(sizeof(State));
+  state_ = memory ? new (memory) State : nullptr;
+  verdicts_ = take_table<ThreadVerdict>(workspace_, image_.threads.size());
+  return state_ && verdicts_.data();
+}
+
+bool Scanner::State::build(const Image &image, Workspace &workspace) {
+  if (!objects.build(image, workspace) || !fixpoint.build(image, objects, workspace)) return false;
+  paths = take_table<uint32_t>(workspace, image.threads.size());
+  return paths.data() && marker.build(objects, fixpoint.watches(), workspace);
+}
+
+void Scanner::State::mark_roots(const Image &image) {
+  for (const Range &root : image.roots) marker.scan<Phase::live>(root);
+  for (const Range &code : image.code) marker.scan_code<Phase::live>(code);
+  marker.consider<Phase::live>(image.root_values);
+  for (const BlockNote &note : image.notes)
+    if (note.ignored && objects.heap().decode(note.begin)) marker.mark<Phase::live>(note.begin);
+  if (!image.pointers_hidden) return;
+  objects.heap().sweep([&](const Block &block) { marker.mark<Phase::live>(block.begin); });
+  for (size_t i = 0; i < objects.index().size(); ++i)
+    if (objects.index()[i].thread != Extent::kHeap) marker.mark<Phase::live>(kIndexed | i);
+}
+
+bool Scanner::is_live(uintptr_t address) const {
+  if (!state_) return false;
+  bool live = false;
+  state_->objects.visit_at(address, [&](Object object) { live |= state_->objects.state(object) == ObjectState::live; });
+  for (size_t i = 0; i < image_.threads.size() && !live; ++i) {
+    const ThreadImage &thread = image_.threads[i];
+    bool its_own =
+        thread.stack.contains(address) || thread.tls.contains(address) || thread.descriptor.contains(address);
+    live = its_own && state_->fixpoint.is_live(i);
+  }
+  return live;
+}
+
+std::span<const ChainLink> Scanner::explain(const Question &question) const {
+  if (!state_) return {};
+  Explainer explainer(image_, state_->objects, state_->fixpoint, workspace_);
+  if (!explainer.explain(question)) return {};
+  return explainer.chain();
+}
+
+bool Scanner::is_stack_live(size_t thread) const {
+  if (!state_) return false;
+  bool live = false;
+  state_->objects.visit_at(image_.threads[thread].stack.begin, [&](Object object) {
+    if (state_->objects.owner_of(object) == thread) live |= state_->objects.state(object) == ObjectState::live;
+  });
+  return live;
+}
+
+ScanWork Scanner::work() const {
+  if (!state_) return {};
+  return {state_->marker.words_read(), state_->fixpoint.checks()};
+}
+
+} // namespace castaway
