@@ -1,0 +1,67 @@
+#include "profile/gzip.h"
+
+#include <algorithm>
+#include <limits>
+#include <zlib.h>
+
+namespace castaway {
+namespace {
+
+constexpr int kGzipWindow = 15 + 16; // zlib: the largest window, gzip's header and trailer
+constexpr int kMemoryLevel = 8;
+constexpr size_t kPiece = size_t(256) << 10;
+
+Bytef *as_input(const void *bytes) { return static_cast<Bytef *>(const_cast<void *>(bytes)); }
+
+// Makes room for a piece at the end of `out` and points `stream` there.
+void add_room(z_stream &stream, std::string &out) {
+  const auto used = out.size();
+  out.resize(used + kPiece);
+  stream.next_out = reinterpret_cast<Bytef *>(out.data()) + used;
+  stream.avail_out = kPiece;
+}
+
+} // namespace
+
+Result<std::string> gzip(std::string_view bytes) {
+  z_stream stream = {};
+  if (bytes.size() > std::numeric_limits<uInt>::max()) return Error{"too large for one gzip stream"};
+  if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, kGzipWindow, kMemoryLevel, Z_DEFAULT_STRATEGY) != Z_OK)
+    return Error{"gzip: out of memory"};
+  std::string out(deflateBound(&stream, bytes.size()), '\0');
+  stream.next_in = as_input(bytes.data());
+  stream.avail_in = static_cast<uInt>(bytes.size());
+  stream.next_out = reinterpret_cast<Bytef *>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  const int status = deflate(&stream, Z_FINISH);
+  out.resize(out.size() - stream.avail_out);
+  deflateEnd(&stream);
+  if (status != Z_STREAM_END) return Error{"gzip: failed"};
+  return out;
+}
+
+bool is_gzip(std::span<const std::byte> bytes) {
+  return bytes.size() >= 2 && bytes[0] == std::byte{0x1f} && bytes[1] == std::byte{0x8b};
+}
+
+Result<std::string> gunzip(std::span<const std::byte> bytes, size_t limit) {
+  z_stream stream = {};
+  if (bytes.size() > std::numeric_limits<uInt>::max()) return Error{"too large for one gzip stream"};
+  if (inflateInit2(&stream, kGzipWindow) != Z_OK) return Error{"gzip: out of memory"};
+  stream.next_in = as_input(bytes.data());
+  stream.avail_in = static_cast<uInt>(bytes.size());
+  std::string out;
+  int status = Z_OK;
+  while (status == Z_OK && out.size() <= limit) {
+    add_room(stream, out);
+    status = inflate(&stream, Z_NO_FLUSH);
+    out.resize(out.size() - stream.avail_out);
+  }
+  const bool starved = stream.avail_in == 0;
+  inflateEnd(&stream);
+  if (status == Z_STREAM_END && out.size() <= limit) return out;
+  if (out.size() > limit) return Error{"gzip: more than " + std::to_string(limit) + " bytes"};
+  return Error{starved ? "gzip: truncated" : "gzip: damaged"};
+}
+
+} // namespace castaway

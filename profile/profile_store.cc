@@ -1,0 +1,127 @@
+#include "profile/profile_store.h"
+
+#include "profile/file.h"
+#include "profile/text.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <dirent.h>
+#include <fcntl.h>
+#include <memory>
+#include <optional>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <vector>
+
+namespace castaway {
+namespace {
+
+constexpr std::string_view kSuffix = ".pb.gz";
+constexpr std::string_view kTemporary = ".tmp";
+
+Error failed(const char *what, const std::string &name, int number) {
+  return {std::string(what) + " " + name + ": " + os_error(number)};
+}
+
+bool plain(char c) {
+  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+}
+
+// One reporter works for a process at a time, so a temporary name that is taken is an earlier one's leftover.
+std::string temporary_name(const std::string &name) { return "." + name + std::string(kTemporary); }
+
+// All names in the directory; what cannot be listed is left alone.
+std::vector<std::string> list(int directory) {
+  std::vector<std::string> names;
+  const int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return names;
+  const std::unique_ptr<DIR, int (*)(DIR *)> stream(fdopendir(fd), closedir);
+  if (!stream) {
+    close(fd);
+    return names;
+  }
+  while (const auto *entry = readdir(stream.get())) names.emplace_back(entry->d_name);
+  return names;
+}
+
+// The number between `prefix` and ".pb.gz".
+std::optional<uint64_t> sequence_of(std::string_view name, std::string_view prefix) {
+  if (!name.starts_with(prefix) || !name.ends_with(kSuffix) || name.size() < prefix.size() + kSuffix.size())
+    return std::nullopt;
+  return parse_decimal(name.substr(prefix.size(), name.size() - prefix.size() - kSuffix.size()));
+}
+
+} // namespace
+
+std::string safe_comm(std::string_view comm) {
+  std::string safe(comm);
+  std::replace_if(
+      safe.begin(), safe.end(), [](char c) { return !plain(c); }, '_');
+  if (safe.empty()) return "unknown";
+  if (safe[0] == '.') safe[0] = '_';
+  return safe;
+}
+
+ProfileStore::ProfileStore(int directory, std::string_view comm, uint64_t pid)
+    : directory_(directory), process_(safe_comm(comm) + "." + std::to_string(pid) + ".") {}
+
+Result<StoredProfile> ProfileStore::put(std::string_view kind, uint64_t seq, uint64_t keep,
+                                        std::string_view bytes) const {
+  const auto prefix = process_ + std::string(kind) + ".";
+  const auto name = prefix + std::to_string(seq) + std::string(kSuffix);
+  if (auto status = write(name, bytes); !status) return Error{status.error()};
+  StoredProfile stored{name, ""};
+  const auto linked = link(name, process_ + std::string(kind) + std::string(kSuffix));
+  const auto removed = remove_old(prefix, seq, keep);
+  if (!linked) stored.trouble = linked.error();
+  if (linked && !removed) stored.trouble = removed.error();
+  return stored;
+}
+
+bool ProfileStore::is_denied() const {
+  if (directory_ < 0) return true; // not even the directory could be opened
+  const auto temporary = temporary_name(process_ + "probe");
+  const Descriptor file(
+      openat(directory_, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file.ok()) return errno == EACCES || errno == EPERM || errno == EROFS;
+  unlinkat(directory_, temporary.c_str(), 0);
+  return false;
+}
+
+Status ProfileStore::write(const std::string &name, std::string_view bytes) const {
+  const auto temporary = temporary_name(name);
+  unlinkat(directory_, temporary.c_str(), 0);
+  Descriptor file(openat(directory_, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file.ok()) return failed("cannot create", name, errno);
+  int error = write_all(file.get(), bytes);
+  if (error == 0 && renameat(directory_, temporary.c_str(), directory_, name.c_str()) != 0) error = errno;
+  if (error == 0) return Done{};
+  unlinkat(directory_, temporary.c_str(), 0);
+  return failed("cannot write", name, error);
+}
+
+Status ProfileStore::link(const std::string &target, const std::string &name) const {
+  const auto temporary = temporary_name(name);
+  unlinkat(directory_, temporary.c_str(), 0);
+  if (symlinkat(target.c_str(), directory_, temporary.c_str()) != 0) return failed("cannot link", name, errno);
+  if (renameat(directory_, temporary.c_str(), directory_, name.c_str()) == 0) return Done{};
+  const int error = errno;
+  unlinkat(directory_, temporary.c_str(), 0);
+  return failed("cannot link", name, error);
+}
+
+// Safepoints are numbered upwards from 1, so a greater number than the newest is left from an earlier process with the
+// same name and pid: it goes first.
+Status ProfileStore::remove_old(const std::string &prefix, uint64_t newest, uint64_t keep) const {
+  std::vector<std::pair<uint64_t, std::string>> by_age; // age in safepoints
+  for (auto &name : list(directory_))
+    if (const auto seq = sequence_of(name, prefix)) by_age.emplace_back(newest - *seq, std::move(name));
+  std::sort(by_age.begin(), by_age.end());
+  for (size_t i = keep; i < by_age.size(); i++)
+    if (unlinkat(directory_, by_age[i].second.c_str(), 0) != 0 && errno != ENOENT)
+      return failed("cannot remove", by_age[i].second, errno);
+  return Done{};
+}
+
+} // namespace castaway

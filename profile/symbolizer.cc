@@ -1,0 +1,130 @@
+#include "profile/symbolizer.h"
+
+#include "profile/demangle.h"
+#include "profile/file.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <unistd.h>
+
+namespace castaway {
+namespace {
+
+int find_no_debug_information(Dwfl_Module *, void **, const char *, Dwarf_Addr, const char *, const char *, GElf_Word,
+                              char **) {
+  return -1;
+}
+
+// libdwfl asks debuginfod servers where this variable names some: a reporter waits for no network.
+void forbid_network() {
+  static std::once_flag once;
+  std::call_once(once, [] { unsetenv("DEBUGINFOD_URLS"); });
+}
+
+std::string base_name(const std::string &path) { return path.substr(path.rfind('/') + 1); }
+
+std::string with_offset(const std::string &name, uint64_t offset) {
+  char text[24];
+  snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(offset));
+  return name.empty() ? text : name + "+" + text;
+}
+
+} // namespace
+
+// One file's symbols, in a Dwfl of its own with the file's own virtual addresses.
+struct Symbolizer::ModuleSymbols {
+  ModuleSymbols(const Module &module, SymbolDetail detail, std::string &debug_path) {
+    debug_path_pointer = debug_path.empty() ? nullptr : debug_path.data();
+    callbacks.find_debuginfo = detail == SymbolDetail::full ? dwfl_standard_find_debuginfo : find_no_debug_information;
+    callbacks.debuginfo_path = &debug_path_pointer;
+    if (!module.file || module.file->path().empty()) return;
+    auto file = open_file(module.file->path());
+    dwfl = file ? dwfl_begin(&callbacks) : nullptr;
+    if (dwfl == nullptr) return;
+    dwfl_report_begin(dwfl);
+    const auto &path = module.file->path();
+    // The descriptor becomes libdwfl's if it takes the file.
+    const int fd = dup(file->get());
+    elf = fd < 0 ? nullptr : dwfl_report_elf(dwfl, path.c_str(), path.c_str(), fd, 0, true);
+    if (elf == nullptr && fd >= 0) close(fd);
+    dwfl_report_end(dwfl, nullptr, nullptr);
+    if (elf != nullptr && detail == SymbolDetail::full) lines.emplace(elf);
+  }
+
+  ~ModuleSymbols() {
+    if (dwfl != nullptr) dwfl_end(dwfl);
+  }
+
+  ModuleSymbols(const ModuleSymbols &) = delete;
+  ModuleSymbols &operator=(const ModuleSymbols &) = delete;
+
+  char *debug_path_pointer = nullptr;
+  Dwfl_Callbacks callbacks = {};
+  Dwfl *dwfl = nullptr;
+  Dwfl_Module *elf = nullptr;
+  std::optional<DwarfFrames> lines;
+};
+
+Symbolizer::Symbolizer(const Modules &modules, SymbolDetail detail, std::string debug_path)
+    : modules_(modules), detail_(detail), debug_path_(std::move(debug_path)) {
+  forbid_network();
+}
+
+Symbolizer::~Symbolizer() = default;
+
+const Symbolized &Symbolizer::at(uint64_t address) {
+  const auto known = known_.find(address);
+  if (known != known_.end()) return known->second;
+  return known_.emplace(address, look_up(address)).first->second;
+}
+
+Symbolized Symbolizer::look_up(uint64_t address) {
+  Symbolized result;
+  const auto *module = modules_.at(address);
+  auto *symbols = module == nullptr ? nullptr : &symbols_of(*module);
+  if (symbols != nullptr && symbols->elf != nullptr) {
+    const auto inside = address - module->bias;
+    GElf_Off offset = 0;
+    GElf_Sym symbol;
+    const char *name = dwfl_module_addrinfo(symbols->elf, inside, &offset, &symbol, nullptr, nullptr, nullptr);
+    if (name != nullptr) result.offset = offset;
+    if (symbols->lines) result.frames = symbols->lines->at(inside);
+    if (result.frames.empty() && name != nullptr) result.frames.push_back({function_name(name), name, "", 0});
+    result.known = !result.frames.empty();
+  }
+  if (result.frames.empty()) result.frames.emplace_back();
+  for (auto &frame : result.frames)
+    if (frame.function.empty()) frame.function = fallback_name(address);
+  return result;
+}
+
+std::optional<Variable> Symbolizer::variable_at(uint64_t address) {
+  const auto *module = modules_.of_data(address);
+  if (module == nullptr) return std::nullopt;
+  const auto inside = address - module->bias;
+  GElf_Off offset = 0;
+  GElf_Sym symbol;
+  auto *elf = symbols_of(*module).elf;
+  const char *name =
+      elf == nullptr ? nullptr : dwfl_module_addrinfo(elf, inside, &offset, &symbol, nullptr, nullptr, nullptr);
+  // A symbol that is only the nearest before the address, as of a stripped file, would mislead.
+  if (name == nullptr || offset >= std::max<uint64_t>(symbol.st_size, 1))
+    return Variable{with_offset("", inside), 0, module->path};
+  return Variable{function_name(name), offset, module->path};
+}
+
+Symbolizer::ModuleSymbols &Symbolizer::symbols_of(const Module &module) {
+  auto &symbols = symbols_[&module];
+  if (!symbols) symbols = std::make_unique<ModuleSymbols>(module, detail_, debug_path_);
+  return *symbols;
+}
+
+std::string Symbolizer::fallback_name(uint64_t address) const {
+  const auto *module = modules_.at(address);
+  if (module != nullptr) return with_offset(base_name(module->path), address - module->bias);
+  return with_offset("", address);
+}
+
+} // namespace castaway

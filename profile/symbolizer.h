@@ -1,0 +1,70 @@
+// The symbolizer: from an address to functions, files and lines, inlined calls expanded.
+//
+// libdw on the files that the modules name; debug information in files of its own is found by build id or debug link
+// below /usr/lib/debug, and never fetched over the network. Where there is none, the ELF symbol; where there is no
+// symbol either, `module+0xoffset`. Files are opened when the first address in them is asked for, and every address is
+// looked up once.
+//
+// Owner: one thread, OFFLINE. A file that cannot be read leaves its addresses with their fallback names.
+#pragma once
+
+#include "profile/dwarf_frames.h"
+#include "profile/modules.h"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace castaway {
+
+enum class SymbolDetail {
+  names_only, // ELF symbols: cheap, without lines and inlined calls
+  full,
+};
+
+struct Symbolized {
+  // Innermost inlined function first, the function that is really there last; never empty.
+  std::vector<SourceFrame> frames;
+  // Distance from the start of the ELF symbol.
+  std::optional<uint64_t> offset;
+  // False: the name is only a fallback.
+  bool known = false;
+};
+
+struct Variable {
+  std::string name; // demangled; the section's address where no symbol is known
+  uint64_t offset = 0;
+  std::string_view module; // path
+};
+
+class Symbolizer {
+public:
+  // `modules` outlives it. `debug_path` as for gdb's debug-file-directory; the default is the system's.
+  Symbolizer(const Modules &modules, SymbolDetail detail, std::string debug_path = "");
+  ~Symbolizer();
+  Symbolizer(const Symbolizer &) = delete;
+  Symbolizer &operator=(const Symbolizer &) = delete;
+
+  // `address`: of the instruction itself, or within the call instruction. The reference stays good.
+  const Symbolized &at(uint64_t address);
+  // A module's variable at `address`; nullopt where no module's data is.
+  std::optional<Variable> variable_at(uint64_t address);
+
+private:
+  struct ModuleSymbols;
+
+  Symbolized look_up(uint64_t address);
+  ModuleSymbols &symbols_of(const Module &module);
+  std::string fallback_name(uint64_t address) const;
+
+  const Modules &modules_;
+  SymbolDetail detail_;
+  std::string debug_path_;
+  std::unordered_map<const Module *, std::unique_ptr<ModuleSymbols>> symbols_;
+  std::unordered_map<uint64_t, Symbolized> known_;
+};
+
+} // namespace castaway
