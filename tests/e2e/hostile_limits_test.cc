@@ -1,0 +1,173 @@
+// Limits of memory, files and disks: the target has what it would have had, and ends as it would have.
+#include "target.h"
+
+#include <algorithm>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <sstream>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace e2e {
+namespace {
+
+namespace fs = std::filesystem;
+
+#define NEEDS_ROOT()                                                                                                   \
+  if (geteuid() != 0) GTEST_SKIP() << "needs root"
+
+int lines_in(const std::string &text) { return static_cast<int>(std::count(text.begin(), text.end(), '\n')); }
+
+// The command in a shell that sets something up first.
+std::vector<std::string> after(const std::string &set_up, std::vector<std::string> command) {
+  std::vector<std::string> all = {"/bin/bash", "-c", set_up + " && exec \"$0\" \"$@\""};
+  all.insert(all.end(), command.begin(), command.end());
+  return all;
+}
+
+const Settings kOften{.interval = "100ms", .more = {"CASTAWAY_FOLLOW=hostile"}};
+
+TEST(Limits, OfAddressSpaceLeaveTheProgramItsMemory) {
+  for (std::string limit : {"200000", "2000000"}) {
+    std::vector<std::string> command = after("ulimit -v " + limit, {program("hostile"), "fill"});
+    Ended without = run({command});
+    Target target(command, kOften);
+    Ended with = target.process().finish();
+    EXPECT_EQ(with.how, "exit 0");
+    EXPECT_LE(std::stoi(without.output) - std::stoi(with.output), 20) << limit; // the library itself
+    EXPECT_EQ(lines_in(with.errors), 1) << with.errors;
+    EXPECT_NE(with.errors.find("RLIMIT_AS"), std::string::npos) << with.errors;
+  }
+}
+
+TEST(Limits, OfFileSizes) {
+  Target target(after("ulimit -S -f 0", {program("hostile"), "lost_waiter"}), kOften);
+  target.await_ready();
+  ASSERT_TRUE(eventually([&] { return target.safepoints() >= 3; })) << target.process().errors();
+  EXPECT_EQ(target.newest().totals().threads, 1);
+  target.expect_clean_end();
+}
+
+TEST(Limits, OfFileSizesThatCannotBeLifted) {
+  Target target(after("ulimit -f 8", {program("hostile"), "lost_waiter"}), kOften);
+  target.await_ready();
+  EXPECT_TRUE(eventually([&] { return lines_in(target.process().errors()) >= 1; }));
+  sleep_for(Seconds(0.5));
+  // With the privilege to lift it, the leak is found; else there is trouble.
+  std::string errors = target.process().errors();
+  EXPECT_EQ(lines_in(errors), 1) << errors;
+  EXPECT_NE(errors.find("leaked thread"), errors.find("capture cannot be written")) << errors;
+  EXPECT_EQ(target.process().finish().how, "exit 0");
+}
+
+// The library's own lines on the target's threads bring no signal about.
+TEST(Limits, StandardErrorThatNobodyReads) {
+  Settings settings = kOften;
+  settings.more.push_back("CASTAWAY_AT_EXIT=1");
+  Target target(after("exec 2> >(:) && sleep 0.2", {program("hostile"), "lost_waiter"}), settings);
+  target.await_ready();
+  ASSERT_TRUE(eventually([&] { return target.safepoints() >= 2; }));
+  target.expect_clean_end();
+}
+
+// Of the processes of a user: nothing can be started, no agent either.
+TEST(Limits, OfProcesses) {
+  NEEDS_ROOT();
+  for (std::string most : {"1", "2", "3", "1000"}) {
+    std::vector<std::string> command =
+        after("ulimit -u " + most, {"/usr/bin/setpriv", "--reuid", "64321", "--clear-groups", "/bin/echo", "fine"});
+    Settings settings = kOften;
+    settings.more = {"CASTAWAY_FOLLOW=echo"};
+    Target target(command, settings);
+    Ended ended = target.process().finish();
+    EXPECT_EQ(ended.how, "exit 0");
+    EXPECT_EQ(ended.output, "fine\n");
+    EXPECT_LE(lines_in(ended.errors), 1) << ended.errors;
+  }
+}
+
+TEST(Limits, OfDescriptors) {
+  for (std::string most : {"4", "5", "6", "8", "12"}) {
+    Target target(after("ulimit -n " + most, {program("hostile"), "lost_waiter"}), kOften);
+    target.await_ready();
+    sleep_for(Seconds(0.3));
+    Ended ended = target.process().finish();
+    EXPECT_EQ(ended.how, "exit 0") << ended.errors;
+    EXPECT_LE(lines_in(ended.errors), 2) << ended.errors; // one may be of the leak
+  }
+}
+
+// A disk of 64 KiB, full after some profiles.
+TEST(Disk, ThatFillsUp) {
+  NEEDS_ROOT();
+  TemporaryDirectory directory;
+  std::string mount = "mount -t tmpfs -o size=64k none " + directory.path().string();
+  std::vector<std::string> command = profiled({program("hostile"), "lost_waiter"}, kOften, directory.path()).arguments;
+  Process process({[&] {
+    std::vector<std::string> all = after(mount, command);
+    all.insert(all.begin(), {"unshare", "-m"});
+    return all;
+  }()});
+  process.read_until("READY");
+  fs::path seen = "/proc/" + std::to_string(process.pid()) + "/root" + directory.path().string();
+  ASSERT_TRUE(eventually([&] { return process.errors().find("No space left") != std::string::npos; }));
+  sleep_for(Seconds(0.5));
+  std::vector<std::string> complete;
+  for (const fs::directory_entry &entry : fs::directory_iterator(seen)) {
+    std::string name = entry.path().filename();
+    if (name.ends_with(".pb.gz") && !entry.is_symlink()) complete.push_back(entry.path());
+    // One may be under way.
+    EXPECT_TRUE(name.ends_with(".pb.gz") || name.ends_with(".castaway") || name.ends_with(".tmp")) << name;
+  }
+  EXPECT_GE(complete.size(), 2u);
+  for (const std::string &path : complete) EXPECT_FALSE(Profile(path).data().sample_types.empty()) << path;
+  Ended ended = process.finish();
+  EXPECT_EQ(ended.how, "exit 0");
+  EXPECT_EQ(lines_in(ended.errors), 3) << ended.errors; // the leak, the trouble, the end
+}
+
+TEST(Disk, ThatCannotBeWritten) {
+  NEEDS_ROOT();
+  TemporaryDirectory directory;
+  std::string mount = "mount -t tmpfs -o ro none " + directory.path().string();
+  std::vector<std::string> all =
+      after(mount, profiled({program("hostile"), "lost_waiter"}, kOften, directory.path() / "out").arguments);
+  all.insert(all.begin(), {"unshare", "-m"});
+  Process process({all});
+  process.read_until("READY");
+  sleep_for(Seconds(0.3));
+  Ended ended = process.finish();
+  EXPECT_EQ(ended.how, "exit 0");
+  EXPECT_EQ(lines_in(ended.errors), 1) << ended.errors;
+  EXPECT_NE(ended.errors.find("ead-only file system"), std::string::npos) << ended.errors;
+}
+
+// A control group with less memory than the target and a copy of it: the copy has to go.
+TEST(Limits, OfMemoryOfAControlGroup) {
+  NEEDS_ROOT();
+  fs::path group = "/sys/fs/cgroup/memory/castaway-test-" + std::to_string(getpid());
+  std::error_code error;
+  if (!fs::create_directory(group, error)) GTEST_SKIP() << "no control groups, version 1, for memory";
+  std::ofstream(group / "memory.limit_in_bytes") << (100 << 20);
+  {
+    Settings settings{.interval = "100ms", .more = {"CASTAWAY_FOLLOW=hostile"}};
+    Target target(after("echo $$ > " + (group / "cgroup.procs").string(), {program("hostile"), "restless"}), settings);
+    target.await_ready();
+    EXPECT_TRUE(eventually([&] {
+      std::string errors = target.process().errors();
+      return errors.find("no profile") != std::string::npos || target.safepoints() >= 10;
+    })) << target.process().errors();
+    sleep_for(Seconds(1));
+    target.expect_clean_end();
+    // Said again only after a safepoint that worked.
+    std::istringstream lines(target.process().errors());
+    for (std::string line; std::getline(lines, line);)
+      EXPECT_TRUE(line.find("the snapshot process was ended by signal 9") != line.npos ||
+                  line.find("leaked thread") != line.npos || line.find("reporter") != line.npos)
+          << line;
+  }
+  EXPECT_TRUE(eventually([&] { return rmdir(group.c_str()) == 0; }));
+}
+
+} // namespace
+} // namespace e2e

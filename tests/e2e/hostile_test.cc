@@ -1,0 +1,218 @@
+// Hostile surroundings: whatever happens to the tracer, the snapshot, the memory or the disk, the target goes on as it
+// would have, at most one clear line is said, and the next safepoint works where it can.
+#include "profile/text.h"
+#include "target.h"
+
+#include <csignal>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <iterator>
+#include <random>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace e2e {
+namespace {
+
+namespace fs = std::filesystem;
+
+int lines_in(const std::string &text) { return static_cast<int>(std::count(text.begin(), text.end(), '\n')); }
+
+std::string text_of(const fs::path &path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+Ended ask(Target &target) { return run({{castaway(), "snap", "--wait", std::to_string(target.process().pid())}}); }
+
+// All processes of castaway's that `pid` has: tracer, snapshot, reporter; they are in sessions or groups of their own.
+std::vector<pid_t> helpers_of(pid_t pid) {
+  std::vector<pid_t> all = {pid};
+  for (size_t i = 0; i < all.size(); ++i)
+    for (const fs::directory_entry &entry : fs::directory_iterator("/proc")) {
+      auto number = castaway::parse_decimal(entry.path().filename().native());
+      if (!number) continue;
+      std::string stat = text_of(entry.path() / "stat");
+      size_t close = stat.rfind(')');
+      int parent = 0;
+      if (close == stat.npos || sscanf(stat.c_str() + close + 1, " %*c %d", &parent) != 1) continue;
+      if (parent == all[i]) all.push_back(static_cast<pid_t>(*number));
+    }
+  all.erase(all.begin());
+  return all;
+}
+
+void expect_one_lost_waiter(Target &target) {
+  Profile profile = target.snap();
+  SCOPED_TRACE(profile.text());
+  EXPECT_EQ(profile.totals().threads, 1);
+  EXPECT_EQ(profile.totals().retained_bytes, target.number("bytes"));
+  EXPECT_EQ(profile.totals_of("wait_on_lost").threads, 1);
+  EXPECT_EQ(profile.totals().objects, 0);
+  expect_nothing_refuted(profile);
+}
+
+// ---- tracer and snapshot are killed
+
+class FaultPoint : public testing::TestWithParam<const char *> {};
+
+TEST_P(FaultPoint, TheTargetGoesOnAndTheNextSafepointWorks) {
+  Target target({program("hostile"), "lost_waiter"}, {.more = {std::string("CASTAWAY_FAULT=") + GetParam()}});
+  target.await_ready();
+  Ended first = ask(target);
+  EXPECT_EQ(first.how, "exit 1") << first.output;
+  EXPECT_EQ(lines_in(first.errors), 1) << first.errors;
+  EXPECT_EQ(target.safepoints(), 0);
+  EXPECT_EQ(lines_in(target.process().errors()), 1) << target.process().errors();
+  expect_one_lost_waiter(target);
+  expect_one_lost_waiter(target);
+  target.expect_clean_end();
+}
+
+INSTANTIATE_TEST_SUITE_P(, FaultPoint,
+                         testing::Values("tracer", "stopped", "forked", "resumed", "snapshot", "mappings", "memory",
+                                         "threads", "roots", "notes", "scanned", "history", "captured", "reporter"),
+                         [](const auto &each) { return std::string(each.param); });
+
+// At random moments, from outside: what the kernel does when memory runs out.
+TEST(Killed, AtRandomMoments) {
+  unsigned seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  Target target({program("hostile"), "lost_waiter"}, {.interval = "20ms"});
+  target.await_ready();
+  int killed = 0;
+  for (int i = 0; i < 60; ++i) {
+    sleep_for(Seconds(std::uniform_real_distribution<>(0, 0.06)(random)));
+    std::vector<pid_t> helpers = helpers_of(target.process().pid());
+    if (helpers.empty()) continue;
+    killed += kill(helpers[random() % helpers.size()], SIGKILL) == 0;
+  }
+  EXPECT_GT(killed, 10);
+  ASSERT_TRUE(target.process().is_running());
+  ASSERT_TRUE(eventually([&] { return ask(target).how == "exit 0"; }));
+  expect_one_lost_waiter(target);
+  for (const std::string &path : target.profiles()) {
+    Profile profile(path);
+    EXPECT_LE(profile.totals().threads, 1) << profile.text();
+    EXPECT_EQ(profile.totals().objects, 0) << profile.text();
+    expect_nothing_refuted(profile);
+  }
+  target.expect_clean_end();
+}
+
+// The target itself is killed in the middle of it: nothing of castaway's stays, but a status page that nobody removed.
+TEST(Killed, TheTargetDuringSafepoints) {
+  for (int i = 0; i < 10; ++i) {
+    Target target({program("hostile"), "lost_waiter"}, {.interval = "20ms"});
+    target.await_ready();
+    sleep_for(Seconds(0.1 + 0.007 * i));
+    std::vector<pid_t> helpers = helpers_of(target.process().pid());
+    target.process().signal(SIGKILL);
+    EXPECT_EQ(target.process().finish().how, "signal 9");
+    EXPECT_TRUE(eventually([&] {
+      return std::none_of(helpers.begin(), helpers.end(), [](pid_t pid) {
+        return text_of("/proc/" + std::to_string(pid) + "/cmdline").find("hostile") != std::string::npos ||
+               text_of("/proc/" + std::to_string(pid) + "/comm") == "castaway\n";
+      });
+    }));
+    for (const fs::directory_entry &entry : fs::directory_iterator(target.output())) {
+      std::string name = entry.path().filename();
+      EXPECT_TRUE(name.ends_with(".pb.gz") || (name[0] == '.' && name.ends_with(".castaway"))) << name;
+    }
+  }
+}
+
+// In a new pid namespace below an old /proc, what /proc says is of somebody else.
+TEST(Surroundings, AnotherPidNamespace) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  Target target({program("calm"), "unshare_pid"}, {.interval = "100ms"});
+  Ended ended = target.process().finish();
+  EXPECT_EQ(ended.how, "exit 0");
+  EXPECT_EQ(ended.output, "unshare_pid done\n");
+  EXPECT_EQ(lines_in(ended.errors), 1) << ended.errors;
+  EXPECT_NE(ended.errors.find("profiling is off: /proc is that of another pid namespace"), std::string::npos)
+      << ended.errors;
+  EXPECT_GE(target.safepoints(), 1);
+}
+
+// A program that gains privileges when it starts gets no library from the loader: it runs unprofiled.
+TEST(Surroundings, ASetuidProgram) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to make one";
+  TemporaryDirectory directory;
+  fs::path copy = directory.path() / "hostile";
+  fs::copy_file(program("hostile"), copy);
+  ASSERT_EQ(chmod(directory.path().c_str(), 0777), 0);
+  ASSERT_EQ(chmod(copy.c_str(), 04755), 0);
+  Ended ended = run({{"/usr/bin/setpriv", "--reuid", "65534", "--clear-groups", castaway(), "run", "--interval", "50ms",
+                      "--output", directory.path() / "out", "--", copy, "end", "_exit", "leak"}});
+  EXPECT_EQ(ended.how, "exit 7") << ended.errors;
+  EXPECT_LE(lines_in(ended.errors), 1) << ended.errors;
+  EXPECT_FALSE(fs::exists(directory.path() / "out") && !fs::is_empty(directory.path() / "out"));
+}
+
+// ---- memory
+
+TEST(Memory, AUserfaultThatWaitsForForks) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, for userfaultfd";
+  Target target({program("hostile"), "userfault"});
+  target.await_ready();
+  for (int i = 0; i < 2; ++i) {
+    Ended asked = ask(target);
+    EXPECT_EQ(asked.how, "exit 1");
+    EXPECT_NE(asked.errors.find("userfaultfd"), std::string::npos) << asked.errors;
+  }
+  EXPECT_EQ(lines_in(target.process().errors()), 1) << target.process().errors();
+  target.expect_clean_end();
+}
+
+TEST(Memory, HugeStacksOfWhichLittleIsUsed) {
+  Target target({program("hostile"), "huge_stacks"});
+  target.await_ready();
+  Profile profile = target.snap();
+  SCOPED_TRACE(profile.text());
+  EXPECT_EQ(profile.totals().threads, 3);
+  EXPECT_EQ(profile.totals().retained_bytes, target.number("bytes"));
+  EXPECT_EQ(profile.totals().objects, 0);
+  target.expect_clean_end();
+}
+
+TEST(Memory, FiveThousandThreads) {
+  Target target({program("hostile"), "many_threads"});
+  target.await_ready();
+  Profile profile = target.snap();
+  EXPECT_EQ(profile.totals().threads, 50);
+  EXPECT_EQ(profile.totals().retained_bytes, target.number("bytes"));
+  EXPECT_EQ(profile.totals().objects, 0) << profile.text();
+  target.expect_clean_end();
+}
+
+TEST(Memory, MoreThatIsNotForkedThanAStopCanCopy) {
+  Target much({program("hostile"), "much_unforked", "leak"}), lent({program("hostile"), "much_unforked", "held"});
+  much.await_ready();
+  lent.await_ready();
+  Ended asked = ask(much);
+  EXPECT_EQ(asked.how, "exit 1");
+  EXPECT_NE(asked.errors.find("MADV_DONTFORK"), std::string::npos) << asked.errors;
+  expect_nothing_leaked(lent.snap());
+  much.expect_clean_end();
+  lent.expect_clean_end();
+}
+
+// What glibc says of a damaged heap, and the status that the program ends with, stay as they are.
+class Damaged : public testing::TestWithParam<const char *> {};
+TEST_P(Damaged, GlibcSaysTheSame) {
+  std::vector<std::string> command = {program("hostile"), "damage", GetParam()};
+  Ended without = run({command});
+  Target target(command, {.interval = "50ms"});
+  Ended with = target.process().finish();
+  EXPECT_EQ(without.how, "signal 6");
+  EXPECT_EQ(with.how, without.how);
+  EXPECT_EQ(with.errors, without.errors);
+  EXPECT_GE(target.safepoints(), 1);
+}
+INSTANTIATE_TEST_SUITE_P(, Damaged, testing::Values("garbage", "twice", "header"),
+                         [](const auto &each) { return std::string(each.param); });
+
+} // namespace
+} // namespace e2e

@@ -1,0 +1,181 @@
+// The heap map: what is inserted is found again, under every size, at every offset, over the edges of leaves.
+#include "scanner/heap_map.h"
+#include "tests/scanner_world.h"
+
+#include <gtest/gtest.h>
+#include <vector>
+
+namespace castaway {
+namespace {
+
+using testing::TestHeapMap;
+
+constexpr uintptr_t kLeafSize = uintptr_t{1} << HeapMap::kLeafBits;
+constexpr uintptr_t kBase = 100 * kLeafSize; // no memory stands behind these addresses, and none is asked
+
+void expect_same(const Block &block, uintptr_t begin, size_t size, bool flagged) {
+  EXPECT_EQ(block.begin, begin);
+  EXPECT_EQ(block.size, size);
+  EXPECT_EQ(block.flagged, flagged);
+}
+
+// What the map says of a block: an empty one counts as one byte, a flagged granule has its size elsewhere.
+size_t known_size(size_t size, bool flagged) {
+  if (size <= HeapMap::kGranule && flagged) return HeapMap::kGranule;
+  return size ? size : 1;
+}
+
+std::vector<Block> all(const HeapMap &map) {
+  std::vector<Block> blocks;
+  map.sweep([&](const Block &block) { blocks.push_back(block); });
+  return blocks;
+}
+
+class Sizes : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(HeapMap, Sizes, ::testing::Bool());
+
+TEST_P(Sizes, ComeBackExactlyAndEraseLeavesNothing) {
+  TestHeapMap map;
+  std::vector<size_t> sizes;
+  for (size_t size = 0; size <= 5000; ++size) sizes.push_back(size);
+  for (int bit = 13; bit <= 40; ++bit)
+    for (int delta = -1; delta <= 1; ++delta) sizes.push_back((size_t{1} << bit) + static_cast<size_t>(delta));
+  for (size_t size : sizes) {
+    ASSERT_TRUE(map->insert(kBase, size, GetParam()));
+    expect_same(map->decode(kBase), kBase, known_size(size, GetParam()), GetParam());
+    ASSERT_EQ(all(*map).size(), 1u) << size;
+    expect_same(map->erase(kBase), kBase, known_size(size, GetParam()), GetParam());
+    EXPECT_FALSE(map->decode(kBase));
+    ASSERT_TRUE(all(*map).empty()) << size;
+  }
+  const uint8_t *leaf = map->leaf_at(kBase);
+  for (size_t i = 0; i < HeapMap::kLeafBytes; ++i) ASSERT_EQ(leaf[i], 0) << i;
+}
+
+TEST_P(Sizes, EveryOffsetIsFoundAndNoneBeyond) {
+  TestHeapMap map;
+  for (size_t size : {1, 8, 15, 16, 17, 31, 32, 33, 255, 256, 257, 1743, 1744, 1759, 1760}) {
+    map->insert(kBase, size, GetParam());
+    size_t granules = (size + 15) / 16 * 16;
+    for (size_t offset = 0; offset < granules; ++offset) {
+      ASSERT_EQ(map->find(kBase + offset).begin, kBase) << size << " + " << offset;
+      ASSERT_EQ(map->find(kBase + offset).size, known_size(size, GetParam()));
+    }
+    EXPECT_FALSE(map->find(kBase + granules)) << size;
+    EXPECT_FALSE(map->find(kBase - 1)) << size;
+    map->erase(kBase);
+  }
+}
+
+TEST(HeapMap, FindOfALargeBlockReachesItsFirstGranules) {
+  TestHeapMap map;
+  map->insert(kBase, 100000);
+  size_t reach = HeapMap::kSmallBytes;
+  for (size_t offset = 0; offset < reach; ++offset) ASSERT_EQ(map->find(kBase + offset).begin, kBase) << offset;
+  EXPECT_FALSE(map->find(kBase + 50000));
+}
+
+TEST(HeapMap, NeighboursAreToldApart) {
+  TestHeapMap map;
+  map->insert(kBase, 40);
+  map->insert(kBase + 48, 16);
+  map->insert(kBase + 64, 2000);
+  map->insert(kBase + 64 + 2000, 24);
+  EXPECT_EQ(map->find(kBase + 47).begin, kBase);
+  EXPECT_EQ(map->find(kBase + 48).begin, kBase + 48);
+  EXPECT_EQ(map->find(kBase + 63).begin, kBase + 48);
+  EXPECT_EQ(map->find(kBase + 64 + 1700).begin, kBase + 64);
+  EXPECT_EQ(map->find(kBase + 64 + 2000 + 20).begin, kBase + 64 + 2000);
+  EXPECT_EQ(all(*map).size(), 4u);
+  EXPECT_EQ(map->erase(kBase + 48).size, 16u);
+  EXPECT_FALSE(map->find(kBase + 48));
+  EXPECT_EQ(map->find(kBase + 47).begin, kBase);
+  EXPECT_EQ(all(*map).size(), 3u);
+}
+
+TEST(HeapMap, BlocksMayCrossTheEdgeOfALeaf) {
+  for (size_t size : {20, 40, 1000, 1760, 5000}) {
+    TestHeapMap map;
+    uintptr_t begin = kBase - 16;
+    map->insert(begin, size, true);
+    map->insert(kBase + 8192, 24); // so that the next leaf exists
+    expect_same(map->decode(begin), begin, size, true);
+    for (size_t offset = 0; offset < (size + 15) / 16 * 16 && offset < HeapMap::kSmallBytes; ++offset)
+      ASSERT_EQ(map->find(begin + offset).begin, begin) << size << " + " << offset;
+    ASSERT_EQ(all(*map).size(), 2u);
+    EXPECT_EQ(all(*map)[0].begin, begin);
+    EXPECT_EQ(map->erase(begin).size, size);
+    EXPECT_FALSE(map->find(kBase));
+  }
+}
+
+TEST(HeapMap, AsksForALeafOnlyWhenABlockIsInserted) {
+  TestHeapMap map;
+  EXPECT_FALSE(map->find(kBase));
+  EXPECT_FALSE(map->erase(kBase));
+  EXPECT_FALSE(map->decode(kBase));
+  EXPECT_EQ(testing::leaves_in_use().size(), 0u);
+  map->insert(kBase, 1);
+  map->insert(kBase + 16, 1);
+  EXPECT_EQ(testing::leaves_in_use().size(), 1u);
+}
+
+TEST(HeapMap, SweepVisitsLeavesInOrderUpToTheEndsOfTheAddressSpace) {
+  TestHeapMap map;
+  uintptr_t top = uintptr_t{1} << HeapMap::kAddressBits;
+  std::vector<uintptr_t> begins = {16, kLeafSize - 16, kLeafSize, 511 * kLeafSize, 512 * kLeafSize, top / 2, top - 16};
+  for (size_t i = begins.size(); i-- > 0;) ASSERT_TRUE(map->insert(begins[i], 9));
+  std::vector<Block> found = all(*map);
+  ASSERT_EQ(found.size(), begins.size());
+  for (size_t i = 0; i < begins.size(); ++i) expect_same(found[i], begins[i], 9, false);
+}
+
+TEST(HeapMap, RefusesWhatIsOutsideOfUserSpaceOrHasNoLeaf) {
+  TestHeapMap map;
+  EXPECT_FALSE(map->insert(uintptr_t{1} << HeapMap::kAddressBits, 16));
+  EXPECT_FALSE(map->find(~uintptr_t{0}));
+  auto poor = std::make_unique<HeapMap>([]() -> uint8_t * { return nullptr; });
+  EXPECT_FALSE(poor->insert(kBase, 16));
+  EXPECT_FALSE(poor->decode(kBase));
+  EXPECT_TRUE(all(*poor).empty());
+}
+
+TEST(HeapMap, MisalignedAddressesStartNoBlock) {
+  TestHeapMap map;
+  map->insert(kBase, 64);
+  for (size_t offset = 1; offset < 64; ++offset) {
+    EXPECT_FALSE(map->decode(kBase + offset));
+    EXPECT_FALSE(map->erase(kBase + offset));
+  }
+  EXPECT_EQ(map->decode(kBase).size, 64u);
+}
+
+TEST(SetFlag, KeepsTheSizeOfEveryBlock) {
+  TestHeapMap map;
+  for (size_t size : {1, 16, 17, 32, 1000, 1759, 1760, 1761, 5000, 1 << 20}) {
+    map->insert(kBase, size);
+    EXPECT_TRUE(map->set_flag(kBase, size)) << size;
+    expect_same(map->decode(kBase), kBase, known_size(size, true), true);
+    EXPECT_TRUE(map->set_flag(kBase, size)) << "a second time, " << size;
+    map->erase(kBase);
+  }
+  map->insert(kBase, size_t{1} << 40);
+  EXPECT_TRUE(map->set_flag(kBase, size_t{1} << 40));
+  expect_same(map->decode(kBase), kBase, size_t{1} << 40, true);
+}
+
+TEST(SetFlag, RefusesABlockThatIsAnotherOrGone) {
+  TestHeapMap map;
+  EXPECT_FALSE(map->set_flag(kBase, 16));
+  for (size_t size : {8, 40, 3000}) {
+    map->insert(kBase, size);
+    EXPECT_FALSE(map->set_flag(kBase, size + 1));
+    expect_same(map->decode(kBase), kBase, size, false);
+    map->erase(kBase);
+    EXPECT_FALSE(map->set_flag(kBase, size));
+    EXPECT_FALSE(map->decode(kBase));
+  }
+}
+
+} // namespace
+} // namespace castaway

@@ -1,0 +1,120 @@
+// Pointers that castaway cannot see, because they are kept xored: what they lead to looks leaked and is not. With
+// SIGUSR1 it comes to life: the thread runs again, the block is freed. Each case writes "revived" then.
+//
+// With `held` the pointer is there for all to see as well; with `fixed` nothing is ever made.
+#include "support.h"
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <semaphore.h>
+#include <unistd.h>
+
+namespace {
+
+using support::Mode;
+
+constexpr uintptr_t kKey = 0x5a5a5a5a5a5a5a5a;
+
+uintptr_t hidden; // the only pointer, xored
+
+void hide(void *pointer, Mode mode) {
+  hidden = reinterpret_cast<uintptr_t>(pointer) ^ kKey;
+  if (mode == Mode::held) support::kept = pointer;
+}
+void *unhide() { return reinterpret_cast<void *>(hidden ^ kKey); }
+
+// Waits for the signal, then does what it got as its argument; on a stack that holds no pointer before that.
+void *revive_on_signal(void *revive) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGUSR1);
+  while (true) {
+    int signal;
+    sigwait(&signals, &signal);
+    reinterpret_cast<void (*)()>(revive)();
+    support::scrub_stack();
+    dprintf(STDOUT_FILENO, "revived\n");
+  }
+}
+void revive_with(void (*revive)()) {
+  support::await_blocked(support::start(revive_on_signal, reinterpret_cast<void *>(revive)));
+}
+
+// ---- threads
+
+[[gnu::noinline]] void *wait_once(void *semaphore) {
+  sem_wait(static_cast<sem_t *>(semaphore));
+  support::keep_frame();
+  return nullptr;
+}
+[[gnu::noinline]] void *wait_then_park(void *semaphore) {
+  sem_wait(static_cast<sem_t *>(semaphore));
+  support::park();
+  return nullptr;
+}
+
+// As a worker does: the same wait again, after a job that leaves something behind in the frame.
+[[gnu::noinline]] void *wait_again(void *semaphore) {
+  volatile long jobs = 0;
+  while (true) {
+    sem_wait(static_cast<sem_t *>(semaphore));
+    jobs = jobs + 1;
+  }
+}
+
+pid_t waiting;
+
+[[gnu::noinline]] void post() { sem_post(static_cast<sem_t *>(unhide())); }
+
+template <support::ThreadBody body, void (*revive)()> void thread(Mode mode) {
+  if (mode == Mode::fixed) return revive_with([] {});
+  auto *semaphore = static_cast<sem_t *>(support::take(sizeof(sem_t)));
+  sem_init(semaphore, 0, 0);
+  waiting = support::start_blocked(body, semaphore);
+  hide(semaphore, mode);
+  revive_with(revive);
+}
+
+void post_and_await_end() {
+  post();
+  support::await_end(waiting);
+}
+void post_and_await_next() {
+  post();
+  usleep(1000); // so that the wait that follows is another one
+  support::await_blocked(waiting);
+}
+
+// ---- blocks
+
+constexpr size_t kSize = 12'345;
+
+template <void (*revive)()> void block(Mode mode) {
+  if (mode == Mode::fixed) return revive_with([] {});
+  hide(support::take(kSize), mode);
+  revive_with(revive);
+}
+
+[[gnu::noinline]] void release() { free(unhide()); }
+[[gnu::noinline]] void resize() { hide(realloc(unhide(), 10 * kSize), Mode::leak); }
+[[gnu::noinline]] void read_it() { support::require(*static_cast<volatile char *>(unhide()) == 0, "its contents"); }
+
+constexpr support::Case kCases[] = {
+    {"thread_ends", thread<wait_once, post_and_await_end>},
+    {"thread_goes_on", thread<wait_then_park, post_and_await_next>},
+    {"thread_waits_again", thread<wait_again, post_and_await_next>},
+    {"block_freed", block<release>},
+    {"block_resized", block<resize>},
+    {"block_read", block<read_it>},
+};
+
+} // namespace
+
+int main(int argc, char **argv) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return support::run(argc, argv, {kCases});
+}
