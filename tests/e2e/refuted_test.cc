@@ -145,16 +145,17 @@ bool has_reporter(pid_t target) {
 // Freed while the profile that reports it is still being made: nobody watches it yet.
 TEST(RefutedAtOnce, IsCountedToo) {
   TemporaryDirectory directory;
-  std::string slow; // to match with
-  for (int i = 0; i < 8'000; ++i) slow += "leak:*a*b*c*d*e*f*" + std::to_string(i) + "*\n";
+  std::string slow; // to match with: seconds
+  for (int i = 0; i < 400'000; ++i) slow += "leak:*a*b*c*d*e*f*" + std::to_string(i) + "*\n";
   Target target({program("hidden"), "block_freed"},
-                {.more = {"CASTAWAY_SUPPRESSIONS=" + directory.file("slow", slow)}});
+                {.more = {"CASTAWAY_SUPPRESSIONS=" + directory.file("suppressions", slow)}});
   target.await_ready();
   Process snap({{castaway(), "snap", "--wait", std::to_string(target.process().pid())}});
   ASSERT_TRUE(eventually([&] { return has_reporter(target.process().pid()); }));
   revive(target);
   EXPECT_EQ(snap.finish().how, "exit 0");
   EXPECT_EQ(target.newest().totals().objects, 1) << target.newest().text();
+  directory.file("suppressions", "");
   EXPECT_EQ(refuted(target.snap()), counts(0, 1));
 }
 

@@ -127,11 +127,11 @@ def jobs_of(arguments):
     variants = itertools.product(PROGRAMS, arguments.compilers, arguments.levels, arguments.kinds)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         paths = list(pool.map(lambda variant: build_variant(directory, *variant), variants))
-    for path in paths:
-        for case in cases_of(path):
-            if case not in REACHED and (not arguments.cases or case in arguments.cases):
-                for allocator in arguments.allocators:
-                    yield from [(path, case, allocator)] * arguments.runs
+    cases = [(path, case) for path in paths for case in cases_of(path)
+             if case not in REACHED and (not arguments.cases or case in arguments.cases)]
+    # All of them before any again: a run that is interrupted has fewer of each.
+    for _ in range(arguments.runs):
+        yield from ((path, case, allocator) for path, case in cases for allocator in arguments.allocators)
 
 
 def main():
@@ -153,23 +153,29 @@ def main():
     false = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(lambda job: run_once(arguments.build, *job), jobs)
-        for done, (is_thread, allocator, planted, found, extra, miss) in enumerate(results, 1):
-            for key in (is_thread, allocator), (is_thread, "all"):
-                row = sums[key]
-                row[0], row[1], row[2], row[3] = row[0] + planted, row[1] + found, row[2] + 1, row[3] + (found == planted)
-            false += extra
-            for line in miss:
-                print(line, flush=True)
-            if sys.stderr.isatty() and done % 10 == 0:
-                print(f"\r{done} of {len(jobs)}", end="", file=sys.stderr)
+        try:
+            for done, (is_thread, allocator, planted, found, extra, miss) in enumerate(results, 1):
+                for key in (is_thread, allocator), (is_thread, "all"):
+                    row = sums[key]
+                    row[0], row[1], row[2] = row[0] + planted, row[1] + found, row[2] + 1
+                    row[3] += found == planted
+                false += extra
+                for line in miss:
+                    print(line, flush=True)
+                if sys.stderr.isatty() and done % 10 == 0:
+                    print(f"\r{done} of {len(jobs)}", end="", file=sys.stderr)
+        except KeyboardInterrupt:
+            print(f"interrupted: {done} of {len(jobs)} runs")
+            pool.shutdown(cancel_futures=True)
 
     print(f"\n{'':8} {'over':10} {'runs':>6} {'planted':>9} {'found':>9} {'recall':>8} {'runs with all':>14}")
     good = false == 0
     for (is_thread, allocator), (planted, found, runs, whole) in sorted(sums.items(), reverse=True):
         print(f"{'threads' if is_thread else 'blocks':8} {allocator:10} {runs:6} {planted:9} {found:9} "
               f"{found / planted:8.2%} {whole / runs:14.2%}")
+        good &= found / planted >= BAR
         # Every run counts the same: a thousand threads of one run must not hide a run that missed its only one.
-        good &= whole / runs >= BAR
+        good &= allocator != "all" or whole / runs >= BAR
     print(f"not planted: {false}")
     return 0 if good else 1
 
