@@ -125,6 +125,7 @@ bool open_files(AgentState &agent) {
   files.proc = sys::open_at(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
   if (files.proc < 0) return switch_off(agent, (say(trouble << "/proc cannot be opened", files.proc)).view()), false;
   if (!shows_process(files.proc, pid)) return switch_off(agent, "/proc is that of another pid namespace"), false;
+  files.groups = sys::open_at(AT_FDCWD, "/sys/fs/cgroup", O_PATH | O_DIRECTORY);
   files.reporter = sys::open_at(AT_FDCWD, reporter_path(), O_PATH);
   if (files.reporter < 0) {
     trouble << "the reporter " << reporter_path() << " cannot be opened";

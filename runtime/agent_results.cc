@@ -54,10 +54,13 @@ Text<512> describe_failure(const Safepoint &safepoint, const ReportResult &resul
   case StopFailure::uncopied:
     return text << "memory marked MADV_DONTFORK or MADV_WIPEONFORK is too much to be copied in a stop: "
                 << uint64_t{safepoint.uncopied_bytes} << " bytes and more";
+  case StopFailure::too_full:
+    return text << "memory is nearly used up: too little is left for a copy to begin";
   case StopFailure::tracer_died:
     return text << "the tracer was killed";
   }
   if (safepoint.snapshot_pid < 0) return text << "the memory cannot be copied, errno " << -safepoint.snapshot_pid;
+  if (safepoint.gave_way) return text << "memory ran short, and the snapshot gave way";
   if (result.trouble.size() > 0) return text << result.trouble.view();
   int status = safepoint.snapshot_status;
   if (status == 0) return text;

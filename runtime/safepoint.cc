@@ -5,9 +5,11 @@
 #include "runtime/call_probe.h"
 #include "runtime/injection.h"
 #include "runtime/memory.h"
+#include "runtime/memory_limits.h"
 #include "runtime/stop_ptrace.h"
 #include "runtime/stop_signal.h"
 
+#include <algorithm>
 #include <csignal>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -95,17 +97,40 @@ template <typename Alive> bool await_handover(Safepoint &safepoint, Handover fro
 // Whether the target is gone: then nobody will use what the tracer could still say.
 bool is_orphan(int parent) { return sys::call(SYS_getppid) != parent; }
 
-void await_snapshot(Safepoint &safepoint) {
-  uint64_t children = uint64_t{1} << (SIGCHLD - 1);
-  timespec step = sys::to_timespec(100'000'000);
-  while (sys::call(SYS_wait4, safepoint.snapshot_pid, &safepoint.snapshot_status, kWaitAll | kWaitNoHang, nullptr) ==
-             0 &&
-         !is_orphan(safepoint.pid))
-    sys::call(SYS_rt_sigtimedwait, &children, nullptr, &step, sizeof children);
+// How long `margin` lasts at 4 GB/s, which takes two threads that do nothing but write to what is shared.
+uint64_t next_look_ns(int64_t margin) {
+  constexpr int64_t kBytesPerNs = 4;
+  return static_cast<uint64_t>(std::clamp<int64_t>(margin / kBytesPerNs, 1'000'000, 100'000'000));
 }
 
-// In the tracer: whether a seccomp filter is in the way.
-bool may_stop(Safepoint &safepoint) {
+// It is torn down here and now, rather than when a process of low priority gets to it.
+void give_way(Safepoint &safepoint) {
+  safepoint.gave_way = true;
+  sys::call(SYS_kill, safepoint.snapshot_pid, SIGKILL);
+  int process = static_cast<int>(sys::call(SYS_pidfd_open, safepoint.snapshot_pid, 0));
+  sys::call(SYS_process_mrelease, process, 0);
+  sys::close(process);
+}
+
+void await_snapshot(Safepoint &safepoint, const MemoryLimits &limits) {
+  uint64_t children = uint64_t{1} << (SIGCHLD - 1);
+  while (sys::call(SYS_wait4, safepoint.snapshot_pid, &safepoint.snapshot_status, kWaitAll | kWaitNoHang, nullptr) ==
+             0 &&
+         !is_orphan(safepoint.pid)) {
+    int64_t margin = safepoint.gave_way ? INT64_MAX : limits.margin();
+    if (margin < 0) give_way(safepoint);
+    timespec step = sys::to_timespec(next_look_ns(margin));
+    sys::call(SYS_rt_sigtimedwait, &children, nullptr, &step, sizeof children);
+  }
+}
+
+// In the tracer: whether memory is too short, or a seccomp filter in the way.
+bool may_stop(Safepoint &safepoint, const MemoryLimits &limits) {
+  constexpr int64_t kLeast = 8 << 20; // for the scan, and for what the target writes to meanwhile
+  if (limits.margin() < kLeast) {
+    safepoint.failure = StopFailure::too_full;
+    return false;
+  }
   long result = probe_calls(safepoint.way, safepoint.files.proc);
   if (result == 0) return true;
   safepoint.failure = StopFailure::denied;
@@ -113,8 +138,8 @@ bool may_stop(Safepoint &safepoint) {
   return false;
 }
 
-void stop_by_ptrace(Safepoint &safepoint) {
-  if (!may_stop(safepoint)) return;
+void stop_by_ptrace(Safepoint &safepoint, const MemoryLimits &limits) {
+  if (!may_stop(safepoint, limits)) return;
   Proc proc(safepoint.files.proc, safepoint.pid);
   PtraceStopper stopper(proc);
   World world(proc, safepoint.agent_tid, stopper);
@@ -143,8 +168,8 @@ void stop_by_signal(Safepoint &safepoint) {
 }
 
 // The tracer's part of that.
-void copy_on_demand(Safepoint &safepoint) {
-  bool may = may_stop(safepoint);
+void copy_on_demand(Safepoint &safepoint, const MemoryLimits &limits) {
+  bool may = may_stop(safepoint, limits);
   set_handover(safepoint, may ? Handover::ready : Handover::given_up);
   if (!may || !await_handover(safepoint, Handover::ready, [&] { return !is_orphan(safepoint.pid); })) return;
   if (safepoint.handover.load(std::memory_order_acquire) == Handover::given_up) return;
@@ -154,12 +179,14 @@ void copy_on_demand(Safepoint &safepoint) {
 
 int tracer_main(void *argument) {
   Safepoint &safepoint = *static_cast<Safepoint *>(argument);
+  MemoryLimits limits;
+  limits.open(Proc(safepoint.files.proc, safepoint.pid), safepoint.files.groups);
   if (safepoint.way == StopWay::ptrace)
-    stop_by_ptrace(safepoint);
+    stop_by_ptrace(safepoint, limits);
   else
-    copy_on_demand(safepoint);
+    copy_on_demand(safepoint, limits);
   safepoint.phase.store(Phase::scanning, std::memory_order_release);
-  if (safepoint.failure == StopFailure::none && safepoint.snapshot_pid > 0) await_snapshot(safepoint);
+  if (safepoint.failure == StopFailure::none && safepoint.snapshot_pid > 0) await_snapshot(safepoint, limits);
   safepoint.phase.store(Phase::done, std::memory_order_release);
   sys::futex_wake(&safepoint.phase);
   return 0;
@@ -187,6 +214,7 @@ bool start_safepoint(Safepoint &safepoint) {
   safepoint.failure = StopFailure::none;
   safepoint.snapshot_pid = 0;
   safepoint.snapshot_status = -1;
+  safepoint.gave_way = false;
   safepoint.phase.store(Phase::stopping, std::memory_order_release);
   // No exit signal, no thread group: wait(2) of the target does not see it. No CLONE_FILES: descriptors of its own. No
   // CLONE_FS: setns(2) fails where the target's root directory is shared.

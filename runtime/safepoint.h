@@ -31,6 +31,7 @@ struct Files {
   int history = -1;  // memfd
   int result = -1;   // memfd: what the reporter says
   int uncopied = -1; // memfd: uncopied.h
+  int groups = -1;   // /sys/fs/cgroup
 };
 
 // Of the stopped world, from the agent to the tracer that is to copy it, and back. ready: the tracer is.
@@ -71,6 +72,7 @@ struct Safepoint {
   const KernelRoots *kernel_roots;
   int snapshot_pid;    // negative errno if it could not be made
   int snapshot_status; // as of wait4(2)
+  bool gave_way;       // the snapshot was ended because memory ran short
 };
 
 // Starts one; false if the tracer could not be created. `safepoint` stays as it is until phase == done.

@@ -49,6 +49,7 @@ enum class StopFailure : int {
   tracer_died,
   userfault, // a fork would wait for a thread of the target
   uncopied,  // memory that a fork does not copy, and more of it than a stop can
+  too_full,  // memory is nearly used up
 };
 
 // How one thread is held. All functions return at once but for await_event(). Threads are named by their place among

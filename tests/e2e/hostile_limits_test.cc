@@ -142,31 +142,64 @@ TEST(Disk, ThatCannotBeWritten) {
   EXPECT_NE(ended.errors.find("ead-only file system"), std::string::npos) << ended.errors;
 }
 
-// A control group with less memory than the target and a copy of it: the copy has to go.
-TEST(Limits, OfMemoryOfAControlGroup) {
-  NEEDS_ROOT();
-  fs::path group = "/sys/fs/cgroup/memory/castaway-test-" + std::to_string(getpid());
-  std::error_code error;
-  if (!fs::create_directory(group, error)) GTEST_SKIP() << "no control groups, version 1, for memory";
-  std::ofstream(group / "memory.limit_in_bytes") << (100 << 20);
-  {
-    Settings settings{.interval = "100ms", .more = {"CASTAWAY_FOLLOW=hostile"}};
-    Target target(after("echo $$ > " + (group / "cgroup.procs").string(), {program("hostile"), "restless"}), settings);
-    target.await_ready();
-    EXPECT_TRUE(eventually([&] {
-      std::string errors = target.process().errors();
-      return errors.find("no profile") != std::string::npos || target.safepoints() >= 10;
-    })) << target.process().errors();
-    sleep_for(Seconds(1));
-    target.expect_clean_end();
-    // Said again only after a safepoint that worked.
-    std::istringstream lines(target.process().errors());
-    for (std::string line; std::getline(lines, line);)
-      EXPECT_TRUE(line.find("the snapshot process was ended by signal 9") != line.npos ||
-                  line.find("leaked thread") != line.npos || line.find("reporter") != line.npos)
-          << line;
+// A control group whose memory is limited, for a target that rewrites 60 MiB.
+class Grouped : public testing::Test {
+protected:
+  void SetUp() override {
+    std::error_code error;
+    if (geteuid() != 0 || !fs::create_directory(group_, error))
+      GTEST_SKIP() << "needs root, and control groups of version 1";
   }
-  EXPECT_TRUE(eventually([&] { return rmdir(group.c_str()) == 0; }));
+  void TearDown() override {
+    EXPECT_TRUE(!fs::exists(group_) || eventually([&] { return rmdir(group_.c_str()) == 0; }));
+  }
+
+  Target start(size_t limit) {
+    std::ofstream(group_ / "memory.limit_in_bytes") << limit;
+    return Target(after("echo $$ > " + (group_ / "cgroup.procs").string(), {program("hostile"), "restless"}),
+                  {.interval = "50ms", .more = {"CASTAWAY_FOLLOW=hostile"}});
+  }
+  bool kernel_killed_any() const {
+    return text_of(group_ / "memory.oom_control").find("oom_kill 0\n") == std::string::npos;
+  }
+
+private:
+  const fs::path group_ = "/sys/fs/cgroup/memory/castaway-test-" + std::to_string(getpid());
+};
+
+// Stops a snapshot that is at work; false if none was met.
+bool hold_snapshot(pid_t target) {
+  for (pid_t helper : helpers_of(target)) {
+    fs::path proc = "/proc/" + std::to_string(helper);
+    if (text_of(proc / "oom_score_adj") != "1000\n") continue;
+    kill(helper, SIGSTOP);
+    if (text_of(proc / "cmdline").find("restless") != std::string::npos) return true;
+    kill(helper, SIGCONT); // it has become the reporter, which shares nothing
+  }
+  return false;
+}
+
+// Less memory than the target and a copy of it: the copy goes before the kernel has to choose.
+TEST_F(Grouped, TheSnapshotGivesWay) {
+  Target target = start(100 << 20);
+  target.await_ready();
+  ASSERT_TRUE(eventually([&] { return hold_snapshot(target.process().pid()); })) << target.process().errors();
+  EXPECT_TRUE(
+      eventually([&] { return target.process().errors().find("no profile: memory ran short") != std::string::npos; }));
+  EXPECT_FALSE(kernel_killed_any());
+  int then = target.safepoints();
+  EXPECT_TRUE(eventually([&] { return target.safepoints() > then; })) << target.process().errors();
+  target.expect_clean_end();
+}
+
+TEST_F(Grouped, NoCopyBeginsWhereNothingIsLeft) {
+  Target target = start(76 << 20);
+  target.await_ready();
+  EXPECT_TRUE(eventually([&] {
+    return target.process().errors().find("memory is nearly used up") != std::string::npos;
+  })) << target.process().errors();
+  EXPECT_FALSE(kernel_killed_any());
+  target.expect_clean_end();
 }
 
 } // namespace

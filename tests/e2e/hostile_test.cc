@@ -1,6 +1,5 @@
 // Hostile surroundings: whatever happens to the tracer, the snapshot, the memory or the disk, the target goes on as it
 // would have, at most one clear line is said, and the next safepoint works where it can.
-#include "profile/text.h"
 #include "target.h"
 
 #include <csignal>
@@ -18,29 +17,7 @@ namespace fs = std::filesystem;
 
 int lines_in(const std::string &text) { return static_cast<int>(std::count(text.begin(), text.end(), '\n')); }
 
-std::string text_of(const fs::path &path) {
-  std::ifstream file(path, std::ios::binary);
-  return std::string(std::istreambuf_iterator<char>(file), {});
-}
-
 Ended ask(Target &target) { return run({{castaway(), "snap", "--wait", std::to_string(target.process().pid())}}); }
-
-// All processes of castaway's that `pid` has: tracer, snapshot, reporter; they are in sessions or groups of their own.
-std::vector<pid_t> helpers_of(pid_t pid) {
-  std::vector<pid_t> all = {pid};
-  for (size_t i = 0; i < all.size(); ++i)
-    for (const fs::directory_entry &entry : fs::directory_iterator("/proc")) {
-      auto number = castaway::parse_decimal(entry.path().filename().native());
-      if (!number) continue;
-      std::string stat = text_of(entry.path() / "stat");
-      size_t close = stat.rfind(')');
-      int parent = 0;
-      if (close == stat.npos || sscanf(stat.c_str() + close + 1, " %*c %d", &parent) != 1) continue;
-      if (parent == all[i]) all.push_back(static_cast<pid_t>(*number));
-    }
-  all.erase(all.begin());
-  return all;
-}
 
 void expect_one_lost_waiter(Target &target) {
   Profile profile = target.snap();

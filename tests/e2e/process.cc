@@ -1,5 +1,7 @@
 #include "process.h"
 
+#include "profile/text.h"
+
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -179,5 +181,26 @@ std::string Process::errors() const {
 Ended run(const Command &command, Seconds most) { return Process(command).finish(most); }
 
 void sleep_for(Seconds span) { std::this_thread::sleep_for(span); }
+
+std::string text_of(const std::filesystem::path &path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+std::vector<pid_t> helpers_of(pid_t pid) {
+  std::vector<pid_t> all = {pid};
+  for (size_t i = 0; i < all.size(); ++i)
+    for (const std::filesystem::directory_entry &entry : std::filesystem::directory_iterator("/proc")) {
+      auto number = castaway::parse_decimal(entry.path().filename().native());
+      if (!number) continue;
+      std::string stat = text_of(entry.path() / "stat");
+      size_t close = stat.rfind(')');
+      int parent = 0;
+      if (close == stat.npos || sscanf(stat.c_str() + close + 1, " %*c %d", &parent) != 1) continue;
+      if (parent == all[i]) all.push_back(static_cast<pid_t>(*number));
+    }
+  all.erase(all.begin());
+  return all;
+}
 
 } // namespace e2e

@@ -87,4 +87,10 @@ template <typename Condition> bool eventually(Condition condition, Seconds most)
   return true;
 }
 
+// The bytes of a file, of /proc too; empty where it cannot be read.
+std::string text_of(const std::filesystem::path &path);
+
+// All processes of castaway's that `pid` has: tracer, snapshot, reporter; they are in sessions or groups of their own.
+std::vector<pid_t> helpers_of(pid_t pid);
+
 } // namespace e2e

@@ -5,8 +5,8 @@
 #include "target.h"
 #include "tools/status_client.h"
 
+#include <algorithm>
 #include <csignal>
-#include <fstream>
 #include <gtest/gtest.h>
 
 namespace e2e {
@@ -120,26 +120,12 @@ TEST_P(Refuted, OnlyWhatWasConfirmedCounts) {
   }
 }
 
-// The parent of a process, as /proc has it; 0 where there is none.
-pid_t parent_of(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string text;
-  std::getline(file, text);
-  size_t close = text.rfind(')');
-  return close == text.npos ? 0 : std::atoi(text.c_str() + close + 3);
-}
-
-// A safepoint's reporter is at work: a child of the tracer, which is a child of the target.
+// A safepoint's reporter is at work.
 bool has_reporter(pid_t target) {
-  for (const auto &entry : std::filesystem::directory_iterator("/proc")) {
-    pid_t pid = std::atoi(entry.path().filename().c_str());
-    if (pid == 0 || parent_of(parent_of(pid)) != target) continue;
-    std::ifstream file(entry.path() / "cmdline");
-    std::string command;
-    std::getline(file, command, '\n');
-    if (command.find("report") != command.npos) return true;
-  }
-  return false;
+  std::vector<pid_t> helpers = helpers_of(target);
+  return std::any_of(helpers.begin(), helpers.end(), [](pid_t helper) {
+    return text_of("/proc/" + std::to_string(helper) + "/cmdline").find("report") != std::string::npos;
+  });
 }
 
 // Freed while the profile that reports it is still being made: nobody watches it yet.

@@ -84,7 +84,7 @@ void much_unforked(Mode mode) {
   *static_cast<void **>(memory) = support::take(1001);
 }
 
-// Rewrites its memory over and over: what a snapshot shares has to be copied.
+// Rewrites its memory over and over, a quarter of a GB a second: what a snapshot shares has to be copied.
 void restless(Mode) {
   lost_waiter(Mode::leak);
   constexpr size_t kSize = size_t{60} << 20;
@@ -92,7 +92,11 @@ void restless(Mode) {
   support::kept = memory;
   memset(memory, 1, kSize);
   std::thread([memory] {
-    for (char value = 0;; ++value) memset(memory, value, kSize);
+    constexpr size_t kStep = size_t{256} << 10;
+    for (size_t at = 0;; at = (at + kStep) % kSize) {
+      memset(memory + at, static_cast<int>(at / kStep), kStep);
+      usleep(1000);
+    }
   }).detach();
 }
 
