@@ -260,7 +260,7 @@ void say_farewell(AgentState &agent) {
 }
 
 void switch_off(AgentState &agent, std::string_view reason) {
-  tracking.on = false;
+  stop_tracking();
   agent.end.store(true);
   Text<1400> line;
   line << "profiling is off: " << reason;

@@ -44,8 +44,17 @@ inline bool ready() { return __builtin_expect(real.malloc != nullptr, 1) || reso
   return block;
 }
 
-void free_unknown(void *block) {
-  if (!is_bootstrap(block) && real.free) real.free(block);
+// From the loader, before the real functions are known, or where profiling is off.
+[[gnu::noinline]] void *malloc_slowly(size_t size, const void *caller) {
+  if (!ready()) return bootstrap_allocate(size);
+  void *block = real.malloc(at_least_granule(size));
+  return block ? note_slowly(block, size, caller) : nullptr;
+}
+
+// Flagged, large, unknown, or none at all.
+[[gnu::noinline]] void free_slowly(void *block) {
+  if (!block) return;
+  if (forget_block(block) || (!is_bootstrap(block) && real.free)) real.free(block);
 }
 
 void *reallocate(void *block, size_t size, const void *caller) {
@@ -76,15 +85,18 @@ void *reallocate(void *block, size_t size, const void *caller) {
 
 using namespace castaway;
 
+// The two that matter are written for it: everything rare is behind one test, at the end or in a function of its own.
+// tests/e2e/hook_cost_test.cc counts their instructions.
 EXPORT void *malloc(size_t size) {
-  if (!ready()) return bootstrap_allocate(size);
-  return noted(real.malloc(at_least_granule(size)), size, CALLER);
+  if (is_slow_caller(CALLER)) return malloc_slowly(size, CALLER);
+  void *block = real.malloc(at_least_granule(size));
+  if (!block || note_plain(block, size)) return block;
+  return note_slowly(block, size, CALLER);
 }
 
 EXPORT void free(void *block) {
-  if (!block) return;
-  if (__builtin_expect(static_cast<bool>(forget_block(block)), 1)) return real.free(block);
-  free_unknown(block);
+  if (__builtin_expect(heap_map.erase_plain(reinterpret_cast<uintptr_t>(block)), 1)) return real.free(block);
+  free_slowly(block);
 }
 
 EXPORT void *calloc(size_t count, size_t size) {

@@ -93,7 +93,7 @@ bool sees_allocations() {
 
 void start_profiling() {
   if (!start_agent(config)) {
-    tracking.on = false;
+    stop_tracking();
     say_off("no thread can be started for it");
   }
 }
@@ -116,7 +116,7 @@ void after_fork_in_child() {
   if (may_profile_after_fork())
     start_profiling();
   else
-    profiling = tracking.on = false;
+    profiling = false, stop_tracking();
 }
 
 [[gnu::constructor]] void start(int, char **arguments, char **environment) {
@@ -127,14 +127,14 @@ void after_fork_in_child() {
   std::string_view root = variable(environment, "CASTAWAY_ROOT");
   if (const char *text = read_config(environment, config, trouble)) {
     say_off(text);
-    tracking.on = false;
+    stop_tracking();
   } else if (!is_followed(config, program_name(arguments), root, sys::process_id())) {
-    tracking.on = false;
+    stop_tracking();
   } else if (!has_address_space()) {
     say_off("the program's address space is limited (RLIMIT_AS or RLIMIT_DATA) to less than 32 GiB");
-    tracking.on = false;
+    stop_tracking();
   } else if (!sees_allocations()) {
-    tracking.on = false;
+    stop_tracking();
   }
   tracking.starting = false;
   this_thread.random = 0; // draws anew

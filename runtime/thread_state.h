@@ -13,8 +13,9 @@
 namespace castaway {
 
 struct ThreadState {
-  // Bytes until the next allocation stack is recorded. Starts at 0: the first allocation draws.
-  int64_t until_sample = 0;
+  // Bytes until the next allocation stack is recorded; below 0, allocations take the slow path. So does the first,
+  // which draws.
+  int64_t until_sample = -1;
   uint64_t random = 0; // 0 until seeded
   // Set while a block is known to nobody: its old entry is gone, its new one not yet made. The tracer lets such a
   // thread run on until it is out.

@@ -19,6 +19,7 @@ uint8_t *new_leaf() { return static_cast<uint8_t *>(own_memory(HeapMap::kLeafByt
 
 constinit HeapMap heap_map;
 constinit Tracking tracking{.on = true,
+                            .slow_callers = {0, UINTPTR_MAX},
                             .starting = true,
                             .trouble = Trouble::none,
                             .sample_bytes = 524288,
@@ -44,19 +45,21 @@ double exponential(uint64_t &state) {
   return (53 - exponent) * 0.6931471805599453 - ln;
 }
 
+constexpr int64_t kEach = -1; // as until_sample: each allocation takes the slow path
+
 // Draws the distance to the next recorded allocation: a Poisson process over allocated bytes.
 int64_t draw(ThreadState &thread) {
-  if (tracking.starting || tracking.sample_bytes <= 1) return 0;
+  if (tracking.starting || tracking.sample_bytes <= 1) return kEach;
   return static_cast<int64_t>(exponential(thread.random) * static_cast<double>(tracking.sample_bytes)) + 1;
 }
 
 // Whether the allocation that has just brought until_sample down to where it is gets recorded.
 bool is_sampled(ThreadState &thread) {
-  if (thread.until_sample > 0) return false;
+  if (thread.until_sample >= 0) return false;
   if (thread.random == 0) {
     thread.random = (sys::now_ns() ^ reinterpret_cast<uintptr_t>(&thread)) * 0x9e3779b97f4a7c15u | 1;
     thread.until_sample += draw(thread);
-    if (thread.until_sample > 0) return false;
+    if (thread.until_sample >= 0) return false;
   }
   thread.until_sample = draw(thread);
   return true;
@@ -84,6 +87,15 @@ bool has_address_space() {
   return true;
 }
 
+void start_tracking() {
+  if (tracking.on) tracking.slow_callers = real.loader;
+}
+
+void stop_tracking() {
+  tracking.on = false;
+  tracking.slow_callers = {0, UINTPTR_MAX};
+}
+
 void prepare_map() { heap_map.set_source(new_leaf); }
 
 void give_up(Trouble trouble) {
@@ -93,7 +105,7 @@ void give_up(Trouble trouble) {
 
 void disable_here() {
   ++this_thread.disabled;
-  this_thread.until_sample = 0;
+  this_thread.until_sample = kEach;
 }
 
 void enable_here() {
@@ -102,11 +114,11 @@ void enable_here() {
   if (thread.random != 0) thread.until_sample = draw(thread);
 }
 
-void note_slowly(void *block, size_t size, const void *caller) {
-  if (!tracking.on) return;
+void *note_slowly(void *block, size_t size, const void *caller) {
+  if (!tracking.on) return block;
   prepare_map(); // the first block of each leaf comes this way
   uintptr_t begin = reinterpret_cast<uintptr_t>(block);
-  if (begin & (HeapMap::kGranule - 1)) return give_up(Trouble::misaligned);
+  if (begin & (HeapMap::kGranule - 1)) return give_up(Trouble::misaligned), block;
   ThreadState &thread = this_thread;
   SideEntry entry{.begin = begin, .size = size ? size : 1};
   // The loader's blocks, and those that an allocator makes for itself when it starts: nobody's leaks.
@@ -114,7 +126,7 @@ void note_slowly(void *block, size_t size, const void *caller) {
                  real.foreign_allocator.contains(reinterpret_cast<uintptr_t>(caller));
   entry.ignored = thread.disabled > 0;
   if (entry.ignored) {
-    thread.until_sample = 0; // the next one comes this way too
+    thread.until_sample = kEach; // the next one comes this way too
   } else if (!entry.loader && is_sampled(thread)) {
     entry.stack = record_own_stack();
     entry.time_ns = sys::now_ns();
@@ -122,6 +134,7 @@ void note_slowly(void *block, size_t size, const void *caller) {
   bool matters = entry.loader || entry.ignored; // without its entry it could be reported
   bool flagged = matters ? put_surely(entry) : entry.stack != 0 && side_table::put(entry);
   if (!heap_map.insert(begin, size, flagged)) give_up(Trouble::map_full);
+  return block;
 }
 
 uint32_t sample_stack(size_t size) {

@@ -15,7 +15,9 @@ extern HeapMap heap_map;
 enum class Trouble : int { none, map_full, misaligned, side_table_full };
 
 struct Tracking {
-  bool on;
+  bool on; // see stop_tracking()
+  // Calls from here take the slow path: the loader's, and all of them before our start and where profiling is off.
+  Range slow_callers;
   bool starting;                // libraries are being initialised, before our own start: every stack is recorded
   std::atomic<Trouble> trouble; // set once, ends profiling
   uint64_t sample_bytes;
@@ -30,6 +32,11 @@ extern Tracking tracking;
 // limited the program would find its memory gone, so nothing is reserved and nothing is profiled.
 bool has_address_space();
 
+// The real functions are known, and with them the loader.
+void start_tracking();
+// Profiling is off from here on.
+void stop_tracking();
+
 // Before the first insertion.
 void prepare_map();
 
@@ -40,15 +47,23 @@ void give_up(Trouble trouble);
 void disable_here();
 void enable_here();
 
-void note_slowly(void *block, size_t size, const void *caller);
+// Returns `block`, so that nothing of it has to be kept meanwhile.
+void *note_slowly(void *block, size_t size, const void *caller);
+
+[[gnu::always_inline]] inline bool is_slow_caller(const void *caller) {
+  return __builtin_expect(tracking.slow_callers.contains(reinterpret_cast<uintptr_t>(caller)), 0);
+}
+
+// The usual case of note_block(), for callers that are not slow; false where it is not the usual case.
+[[gnu::always_inline]] inline bool note_plain(void *block, size_t size) {
+  uintptr_t begin = reinterpret_cast<uintptr_t>(block);
+  bool plain = (this_thread.until_sample -= static_cast<int64_t>(size)) >= 0 && (begin & (HeapMap::kGranule - 1)) == 0;
+  return __builtin_expect(plain && heap_map.insert_plain(begin, size), 1);
+}
 
 // A block of `size` bytes that the allocator has just handed out. `caller` is the hook's return address.
 [[gnu::always_inline]] inline void note_block(void *block, size_t size, const void *caller) {
-  if (__builtin_expect(!tracking.on, 0)) return;
-  uintptr_t begin = reinterpret_cast<uintptr_t>(block);
-  bool plain = (begin & (HeapMap::kGranule - 1)) == 0 && !real.loader.contains(reinterpret_cast<uintptr_t>(caller)) &&
-               (this_thread.until_sample -= static_cast<int64_t>(size)) > 0;
-  if (__builtin_expect(!plain || !heap_map.insert(begin, size), 0)) note_slowly(block, size, caller);
+  if (is_slow_caller(caller) || !note_plain(block, size)) note_slowly(block, size, caller);
 }
 
 // A block that was reported as leaked has been freed or reallocated.

@@ -6,8 +6,7 @@
 //   0x00         no block starts here
 //   0x01..0x10   a block of one granule, of exactly that many bytes (an empty request counts as one byte)
 //   0x11         a block of one granule with an entry in the side table, which knows its size
-//   0x12..0x7e   a block of (code - 0x10) granules; the next byte is 0x80 | flag << 4 | slack, where
-//                slack = granules * 16 - size
+//   0x12..0x7e   a block of (code - 0x10) granules; the next byte is 0x80 | flag << 4 | (size - 1) % 16
 //   0x7f         a large block; the next seven bytes are 0x80 | seven bits each, lowest first: 48 bits of
 //                size, then the flag
 //   0x80..0xff   continuation, never the start of a block
@@ -77,17 +76,15 @@ public:
   [[gnu::always_inline]] bool insert(uintptr_t begin, size_t size, bool flagged = false) {
     uint8_t *leaf = leaf_for_write(begin);
     if (!leaf) return false;
-    uint8_t *code = leaf + granule_in_leaf(begin);
-    if (size <= kGranule) {
-      store8(code, flagged ? kFlaggedGranule : static_cast<uint8_t>(size ? size : 1));
-    } else if (size <= kSmallBytes) {
-      size_t granules = (size + kGranule - 1) >> kGranuleBits;
-      uint16_t slack = static_cast<uint16_t>((granules << kGranuleBits) - size);
-      uint16_t second = static_cast<uint16_t>(kContinuation | (flagged ? kSmallFlag : 0) | slack);
-      store16(code, static_cast<uint16_t>((granules + kSmallBase) | (second << 8)));
-    } else {
-      insert_large(code, size, flagged);
-    }
+    write_code(leaf + granule_in_leaf(begin), size, flagged);
+    return true;
+  }
+
+  // The usual case of insert, made short: false, and nothing done, where the leaf is not there yet.
+  [[gnu::always_inline]] bool insert_plain(uintptr_t begin, size_t size) {
+    uint8_t *leaf = leaf_at(begin);
+    if (__builtin_expect(!leaf, 0)) return false;
+    write_code(leaf + granule_in_leaf(begin), size, false);
     return true;
   }
 
@@ -107,6 +104,26 @@ public:
       store16(code, 0);
     }
     return block;
+  }
+
+  // The usual case of erase, made short: true where a small block without a flag started there and is forgotten now;
+  // false where nothing was changed.
+  [[gnu::always_inline]] bool erase_plain(uintptr_t begin) {
+    uint8_t *leaf = leaf_at(begin);
+    if (!leaf || (begin & (kGranule - 1))) return false;
+    uint8_t *code = leaf + granule_in_leaf(begin);
+    uint16_t both;
+    std::memcpy(&both, code, sizeof both);
+    uint8_t first = static_cast<uint8_t>(both);
+    constexpr uint8_t kFirstSmall = kFlaggedGranule + 1;
+    if (static_cast<uint8_t>(first - kFirstSmall) < kLarge - kFirstSmall) {
+      if (both & (kSmallFlag << 8)) return false;
+      store16(code, 0);
+      return true;
+    }
+    if (static_cast<uint8_t>(first - 1) >= kFlaggedGranule - 1) return false;
+    store8(code, 0);
+    return true;
   }
 
   // The block that starts exactly at `begin`, or an empty one. A flagged block of one granule says 16 bytes: ask the
@@ -182,10 +199,11 @@ public:
     if (first == kFlaggedGranule) return {begin, kGranule, true};
     if (first < kLarge) {
       size_t granules = first - kSmallBase;
-      return {begin, (granules << kGranuleBits) - (code[1] & 0x0f), (code[1] & kSmallFlag) != 0};
+      return {begin, ((granules - 1) << kGranuleBits) + (code[1] & 0x0f) + 1, (code[1] & kSmallFlag) != 0};
     }
-    uint64_t value = 0;
-    for (int i = 7; i >= 1; --i) value = (value << 7) | (code[i] & 0x7f);
+    uint64_t bytes;
+    std::memcpy(&bytes, code, sizeof bytes);
+    uint64_t value = join_sevens(bytes >> 8);
     uint64_t size = value & ((uint64_t{1} << kLargeSizeBits) - 1);
     return {begin, static_cast<size_t>(size), (value >> kLargeSizeBits) != 0};
   }
@@ -205,11 +223,36 @@ private:
   static void store8(uint8_t *at, uint8_t value) { __atomic_store_n(at, value, __ATOMIC_RELAXED); }
   static void store16(uint8_t *at, uint16_t value) { std::memcpy(at, &value, sizeof value); }
 
+  [[gnu::always_inline]] static void write_code(uint8_t *code, size_t size, bool flagged) {
+    if (size <= kGranule) {
+      store8(code, flagged ? kFlaggedGranule : static_cast<uint8_t>(size ? size : 1));
+    } else if (size <= kSmallBytes) {
+      size_t last = size - 1;
+      constexpr size_t kBase = (kSmallBase + 1) | (kContinuation << 8);
+      size_t flag = flagged ? size_t{kSmallFlag} << 8 : 0;
+      store16(code, static_cast<uint16_t>(kBase + (last >> kGranuleBits) + ((last & (kGranule - 1)) << 8) + flag));
+    } else {
+      insert_large(code, size, flagged);
+    }
+  }
+
   static void insert_large(uint8_t *code, size_t size, bool flagged) {
     uint64_t value = size | (static_cast<uint64_t>(flagged) << kLargeSizeBits);
-    uint64_t bytes = kLarge;
-    for (int i = 1; i < 8; ++i, value >>= 7) bytes |= static_cast<uint64_t>(kContinuation | (value & 0x7f)) << (8 * i);
+    constexpr uint64_t kContinuations = 0x8080808080808000;
+    uint64_t bytes = split_sevens(value) << 8 | kContinuations | kLarge;
     std::memcpy(code, &bytes, sizeof bytes);
+  }
+
+  // 56 bits, seven to a byte, the lowest first; and back.
+  static uint64_t split_sevens(uint64_t v) {
+    v = (v & 0x00fffffff0000000) << 4 | (v & 0x000000000fffffff);
+    v = (v & 0x0fffc0000fffc000) << 2 | (v & 0x00003fff00003fff);
+    return (v & 0x3f803f803f803f80) << 1 | (v & 0x007f007f007f007f);
+  }
+  static uint64_t join_sevens(uint64_t v) {
+    v = (v & 0x7f007f007f007f00) >> 1 | (v & 0x007f007f007f007f);
+    v = (v & 0x3fff00003fff0000) >> 2 | (v & 0x00003fff00003fff);
+    return (v & 0x0fffffff00000000) >> 4 | (v & 0x000000000fffffff);
   }
 
   // A bit for each of the kSpan bytes at `codes` that is the start of a block.
@@ -252,9 +295,9 @@ private:
   }
   uint8_t *new_leaf(size_t index);
 
-  LeafSource source_ = nullptr;
   uint8_t *leaves_[kLeaves] =
       {}; // accessed with __atomic builtins: a constexpr array of 2^21 std::atomic is too much for clang
+  LeafSource source_ = nullptr;
   std::atomic<uint64_t> summary_[kSummaryWords] = {};
 };
 

@@ -67,6 +67,31 @@ TEST_P(Sizes, EveryOffsetIsFoundAndNoneBeyond) {
   }
 }
 
+// The hooks' short ways do what insert and erase do, or nothing.
+TEST_P(Sizes, TheShortWaysAgree) {
+  TestHeapMap map;
+  EXPECT_FALSE(map->insert_plain(kBase, 8)); // no leaf yet
+  EXPECT_FALSE(map->erase_plain(kBase));
+  for (size_t size : {0, 1, 8, 15, 16, 17, 31, 32, 33, 255, 256, 257, 1743, 1744, 1759, 1760, 1761, 5000, 1 << 30}) {
+    for (size_t neighbour : {1, 16, 17, 1761}) {
+      uintptr_t after = kBase + (size + 15) / 16 * 16 + (size == 0 ? 16 : 0);
+      map->insert(after, neighbour, GetParam());
+      map->insert(kBase, size, GetParam());
+      bool plain = !GetParam() && size <= HeapMap::kSmallBytes;
+      EXPECT_EQ(map->erase_plain(kBase), plain) << size;
+      EXPECT_EQ(map->decode(kBase).begin, plain ? 0 : kBase) << size;
+      map->erase(kBase);
+      ASSERT_TRUE(map->insert_plain(kBase, size));
+      expect_same(map->decode(kBase), kBase, known_size(size, false), false);
+      EXPECT_FALSE(map->erase_plain(kBase + 8)) << size;
+      map->erase(kBase);
+      expect_same(map->erase(after), after, known_size(neighbour, GetParam()), GetParam());
+    }
+  }
+  const uint8_t *leaf = map->leaf_at(kBase);
+  for (size_t i = 0; i < HeapMap::kLeafBytes; ++i) ASSERT_EQ(leaf[i], 0) << i;
+}
+
 TEST(HeapMap, FindOfALargeBlockReachesItsFirstGranules) {
   TestHeapMap map;
   map->insert(kBase, 100000);

@@ -1,0 +1,110 @@
+// What the hooks add to malloc and free, in instructions: exact, whatever else the machine does. A program's usual
+// calls (tests/programs/hook_calls.cc) are executed step by step, and the steps inside of libcastaway.so are counted.
+#include "target.h"
+
+#include <csignal>
+#include <gtest/gtest.h>
+#include <sstream>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace e2e {
+namespace {
+
+#if defined(__x86_64__)
+
+struct Cost {
+  const char *call;
+  int most;
+};
+
+// In the order of the program.
+const Cost kCosts[] = {{"malloc(8)", 39},      {"free of 8", 24},      {"malloc(64)", 46},
+                       {"free of 64", 25},     {"malloc(1000)", 46},   {"free of 1000", 25},
+                       {"malloc(100000)", 60}, {"free of 100000", 99}, {"free(nullptr)", 12}};
+
+class Stepped {
+public:
+  Stepped() {
+    TemporaryDirectory directory;
+    pid_ = fork();
+    if (pid_ == 0) {
+      ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+      setenv("LD_PRELOAD", runtime_library().c_str(), 1);
+      setenv("CASTAWAY_INTERVAL", "0", 1);
+      setenv("CASTAWAY_SAMPLE_BYTES", "1000000000000", 1); // none of the calls may be a recorded one
+      setenv("CASTAWAY_OUTPUT", directory.path().c_str(), 1);
+      execl(program("hook_calls").c_str(), "hook_calls", nullptr);
+      _exit(127);
+    }
+    stop(); // at exec
+  }
+  ~Stepped() {
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+  Stepped(const Stepped &) = delete;
+  Stepped &operator=(const Stepped &) = delete;
+
+  // Runs to the next breakpoint; false if the program ended first.
+  bool run_to_mark() {
+    ptrace(PTRACE_CONT, pid_, nullptr, nullptr);
+    return stop();
+  }
+  // Steps to the next breakpoint; returns how many instructions of the library were executed.
+  int step_to_mark() {
+    find_library();
+    int count = 0;
+    while (!at_mark()) {
+      count += library_begin_ <= rip() && rip() < library_end_;
+      ptrace(PTRACE_SINGLESTEP, pid_, nullptr, nullptr);
+      if (!stop()) break;
+    }
+    run_to_mark();
+    return count;
+  }
+
+private:
+  bool stop() {
+    int status;
+    return waitpid(pid_, &status, 0) == pid_ && WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP;
+  }
+  unsigned long rip() const {
+    user_regs_struct registers{};
+    ptrace(PTRACE_GETREGS, pid_, nullptr, &registers);
+    return registers.rip;
+  }
+  bool at_mark() const { return (ptrace(PTRACE_PEEKTEXT, pid_, rip(), nullptr) & 0xff) == 0xcc; }
+  void find_library() {
+    if (library_end_ != 0) return;
+    std::istringstream maps(text_of("/proc/" + std::to_string(pid_) + "/maps"));
+    for (std::string line; std::getline(maps, line);)
+      if (line.ends_with("/libcastaway.so")) {
+        unsigned long begin, end;
+        sscanf(line.c_str(), "%lx-%lx", &begin, &end);
+        library_begin_ = library_begin_ ? library_begin_ : begin;
+        library_end_ = end;
+      }
+  }
+
+  pid_t pid_;
+  unsigned long library_begin_ = 0, library_end_ = 0;
+};
+
+TEST(HookCost, InInstructions) {
+  Stepped program;
+  for (const Cost &cost : kCosts) {
+    ASSERT_TRUE(program.run_to_mark()) << cost.call;
+    int count = program.step_to_mark();
+    EXPECT_GT(count, 5) << cost.call;
+    EXPECT_LE(count, cost.most) << cost.call;
+    RecordProperty(cost.call, count);
+  }
+}
+
+#endif
+
+} // namespace
+} // namespace e2e
