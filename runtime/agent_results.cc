@@ -236,6 +236,7 @@ void conclude_safepoint(AgentState &agent) {
     agent.last = result;
     agent.wrote_profile = true;
     watch_reported(agent);
+    sampling::densify(history.unrecorded, agent.config->sample_bytes);
   } else if (agent.safepoint.failure != StopFailure::none && !tracer_died) {
     --agent.number; // safepoints in a row are those that were made
   }

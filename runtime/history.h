@@ -5,6 +5,7 @@
 // history, and the next safepoint counts from one again.
 #pragma once
 
+#include "runtime/sampling.h"
 #include "scanner/image.h"
 
 #include <cstddef>
@@ -44,7 +45,8 @@ struct HistoryHeader {
   uint64_t heap_bytes;
   uint64_t refuted_threads;
   uint64_t mark_ns;
-  static constexpr uint64_t kMagic = 0x31796873696877ull;
+  sampling::Classes unrecorded; // sizes of leaked blocks of which no stack is known
+  static constexpr uint64_t kMagic = 0x32796873696877ull;
 };
 
 // A history in memory. Spans point into memory that is never given back (SNAPSHOT).

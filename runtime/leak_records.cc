@@ -4,6 +4,7 @@
 #include "runtime/sys.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace castaway {
 
@@ -15,6 +16,7 @@ struct Item {
   uint64_t size;
   uint64_t first_safepoint;
   uint64_t time_ns;
+  uint64_t weight; // of one with a stack
 };
 
 // Exact up to 128 bytes in steps of 16, then four classes per doubling.
@@ -27,8 +29,12 @@ uint64_t size_class(uint64_t size) {
 Item make_item(const LeakedBlock &block, const LeakContext &context) {
   bool confirmed = context.safepoint - block.first_safepoint + 1 >= context.confirm;
   uint32_t stack = block.note ? block.note->stack : 0;
-  return {size_class(block.size) << 2 | uint64_t{block.indirect} << 1 | uint64_t{confirmed}, stack, block.size,
-          block.first_safepoint, stack ? block.note->time_ns : 0};
+  return {size_class(block.size) << 2 | uint64_t{block.indirect} << 1 | uint64_t{confirmed},
+          stack,
+          block.size,
+          block.first_safepoint,
+          stack ? block.note->time_ns : 0,
+          stack ? block.note->weight : 0};
 }
 
 // Hands out a total over several takers in proportion to their weights; the shares add up to the total.
@@ -48,11 +54,12 @@ private:
 };
 
 struct Sum {
-  uint64_t objects = 0, bytes = 0, first_safepoint = UINT64_MAX, oldest_ns = UINT64_MAX;
+  uint64_t objects = 0, bytes = 0, weight = 0, first_safepoint = UINT64_MAX, oldest_ns = UINT64_MAX;
 
   void add(const Item &item) {
     ++objects;
     bytes += item.size;
+    weight += item.weight;
     first_safepoint = std::min(first_safepoint, item.first_safepoint);
     if (item.time_ns) oldest_ns = std::min(oldest_ns, item.time_ns);
   }
@@ -90,14 +97,13 @@ private:
     if (sampled.objects == 0) return;
     size_t first_sampled = 0;
     while (group[first_sampled].stack == 0) ++first_sampled;
-    Shares objects(unsampled.objects, sampled.objects), bytes(unsampled.bytes, sampled.objects);
+    Shares objects(unsampled.objects, sampled.weight), bytes(unsampled.bytes, sampled.weight);
     for (size_t from = first_sampled; from < group.size();) {
       Sum sum;
       uint32_t stack = group[from].stack;
       for (; from < group.size() && group[from].stack == stack; ++from) sum.add(group[from]);
-      uint64_t weight = sum.objects;
-      sum.objects += objects.next(weight);
-      sum.bytes += bytes.next(weight);
+      sum.objects += objects.next(sum.weight);
+      sum.bytes += bytes.next(sum.weight);
       sum.first_safepoint = std::min(sum.first_safepoint, unsampled.first_safepoint);
       emit(stack, group[0], sum);
     }
@@ -121,6 +127,18 @@ private:
 };
 
 } // namespace
+
+sampling::Classes unrecorded_sizes(std::span<const LeakedBlock> blocks) {
+  sampling::Classes leaked, recorded;
+  for (const LeakedBlock &block : blocks) {
+    size_t index = sampling::class_of(block.size);
+    if (index >= sampling::kClasses) continue;
+    leaked.add(index);
+    if (block.note && block.note->stack) recorded.add(index);
+  }
+  for (size_t i = 0; i < std::size(leaked.words); ++i) leaked.words[i] &= ~recorded.words[i];
+  return leaked;
+}
 
 std::span<LeakRecord> make_leak_records(std::span<const LeakedBlock> blocks, const LeakContext &context, bool &failed) {
   failed = false;

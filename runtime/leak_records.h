@@ -2,8 +2,12 @@
 //
 // Context: SNAPSHOT. A size class in which no block has a recorded stack goes to stack 0 ("not sampled"). Where every
 // allocation was recorded, the shares are exact too.
+//
+// A recorded block stands for as many as its weight says (sampling.h); what the blocks without a stack are shared by is
+// the sum of weights.
 #pragma once
 
+#include "runtime/sampling.h"
 #include "scanner/capture.h"
 #include "scanner/scanner.h"
 
@@ -18,6 +22,9 @@ struct LeakContext {
   uint64_t now_ns;
   bool all_recorded; // every allocation stack was: a block without one is not shared out among others
 };
+
+// The sizes of which blocks are leaked, and none has a recorded stack. Of the calling context, no memory is needed.
+sampling::Classes unrecorded_sizes(std::span<const LeakedBlock> blocks);
 
 // Records for all of `blocks`; their objects and bytes add up to those of the blocks. Empty with `failed` set when
 // there is no memory.

@@ -105,13 +105,13 @@ bool mark_ignored(uintptr_t begin, uint64_t size) {
   return true;
 }
 
-bool share(uintptr_t granule, HeapMap &map, uint32_t stack) {
+bool share(uintptr_t granule, HeapMap &map, RecordedStack stack) {
   Shard &shard = shard_of(granule);
   SpinGuard guard(shard.lock);
   SideEntry *entry = guard ? entry_for(shard, granule) : nullptr;
   if (!entry) return false;
   entry->size = 8u * ++entry->shared;
-  if (stack != 0) entry->stack = stack;
+  if (stack.id != 0) entry->stack = stack;
   return map.insert(granule, HeapMap::kGranule, true);
 }
 

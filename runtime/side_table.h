@@ -15,11 +15,18 @@
 
 namespace castaway {
 
+struct RecordedStack {
+  uint32_t id = 0;     // of CallStacks, 0 = not recorded
+  uint32_t weight = 1; // how many blocks of its size this one stands for (sampling.h)
+
+  bool operator==(const RecordedStack &) const = default;
+};
+
 struct SideEntry {
   uintptr_t begin = 0; // 0: unused
   uint64_t size = 0;
   uint64_t time_ns = 0; // of the allocation, 0 = not recorded
-  uint32_t stack = 0;   // CallStacks id, 0 = not recorded
+  RecordedStack stack = {};
   bool loader = false;
   bool ignored = false;
   bool reported = false;
@@ -40,9 +47,9 @@ bool mark_ignored(uintptr_t begin, uint64_t size);
 SideEntry get(uintptr_t begin);
 
 // Two blocks of at most 8 bytes can share a granule where the allocator aligns them to 8. `map` then has the granule as
-// one block. share() adds one, which `stack` allocated (0 = not recorded); false where there is no room. unshare()
+// one block. share() adds one, which `stack` allocated; false where there is no room. unshare()
 // takes one away; false where the granule is not a shared one. Both keep map and table together under the lock.
-bool share(uintptr_t granule, HeapMap &map, uint32_t stack);
+bool share(uintptr_t granule, HeapMap &map, RecordedStack stack);
 bool unshare(uintptr_t granule, HeapMap &map);
 
 // SNAPSHOT: calls visit(const SideEntry&) for each entry, in no order, without locks.

@@ -254,7 +254,8 @@ void Snapshot::read_notes() {
   size_t count = 0;
   side_table::for_each([&](const SideEntry &entry) {
     if (count == side_table::size() || !heap_map.decode(entry.begin).flagged) return;
-    notes[count++] = {entry.begin, entry.size, entry.stack, entry.loader, entry.ignored, entry.time_ns};
+    notes[count++] = {entry.begin,   entry.size,    entry.stack.id,    entry.loader,
+                      entry.ignored, entry.time_ns, entry.stack.weight};
   });
   std::sort(notes, notes + count, [](const BlockNote &a, const BlockNote &b) { return a.begin < b.begin; });
   notes_ = {notes, count};
@@ -378,7 +379,8 @@ void Snapshot::update_history() {
                  .heap_blocks = scanner_->heap().blocks,
                  .heap_bytes = scanner_->heap().bytes,
                  .refuted_threads = refuted_threads_,
-                 .mark_ns = mark_ns_};
+                 .mark_ns = mark_ns_,
+                 .unrecorded = unrecorded_sizes(scanner_->leaked_blocks())};
   history_.header.first_wall_ns = next.header.first_wall_ns;
   write_history(safepoint_.files.history, next);
 }

@@ -65,6 +65,12 @@ bool is_sampled(ThreadState &thread) {
   return true;
 }
 
+// The stack of an allocation that is_sampled().
+RecordedStack record_sampled(size_t size, uint64_t now_ns) {
+  bool all = tracking.starting || tracking.sample_bytes <= 1;
+  return {record_own_stack(), all ? 1 : sampling::count_recorded(size, tracking.sample_bytes, now_ns)};
+}
+
 // An entry that must not be missing: its shard's lock may be held by a thread that is not running.
 bool put_surely(const SideEntry &entry) {
   constexpr int kTries = 100; // of a millisecond or so
@@ -114,7 +120,9 @@ void enable_here() {
   if (thread.random != 0) thread.until_sample = draw(thread);
 }
 
-void *note_slowly(void *block, size_t size, const void *caller) {
+namespace {
+
+[[gnu::noinline]] void *note_rarely(void *block, size_t size, const void *caller) {
   if (!tracking.on) return block;
   prepare_map(); // the first block of each leaf comes this way
   uintptr_t begin = reinterpret_cast<uintptr_t>(block);
@@ -128,19 +136,29 @@ void *note_slowly(void *block, size_t size, const void *caller) {
   if (entry.ignored) {
     thread.until_sample = kEach; // the next one comes this way too
   } else if (!entry.loader && is_sampled(thread)) {
-    entry.stack = record_own_stack();
     entry.time_ns = sys::now_ns();
+    entry.stack = record_sampled(size, entry.time_ns);
   }
   bool matters = entry.loader || entry.ignored; // without its entry it could be reported
-  bool flagged = matters ? put_surely(entry) : entry.stack != 0 && side_table::put(entry);
+  bool flagged = matters ? put_surely(entry) : entry.stack.id != 0 && side_table::put(entry);
   if (!heap_map.insert(begin, size, flagged)) give_up(Trouble::map_full);
   return block;
 }
 
-uint32_t sample_stack(size_t size) {
+} // namespace
+
+void *note_slowly(void *block, size_t size, const void *caller) {
+  // A large one is not rare, and an empty one no trouble.
+  if (sampling::class_of(size) < sampling::kClasses || is_slow_caller(caller)) return note_rarely(block, size, caller);
+  auto begin = reinterpret_cast<uintptr_t>(block);
+  bool plain = (this_thread.until_sample -= static_cast<int64_t>(size)) >= 0 && (begin & (HeapMap::kGranule - 1)) == 0;
+  return plain && heap_map.leaf_at(begin) && heap_map.insert(begin, size) ? block : note_rarely(block, size, caller);
+}
+
+RecordedStack sample_stack(size_t size) {
   ThreadState &thread = this_thread;
-  thread.until_sample -= static_cast<int64_t>(size);
-  return is_sampled(thread) ? record_own_stack() : 0;
+  thread.until_sample -= static_cast<int64_t>(sampling::cost(size));
+  return is_sampled(thread) ? record_sampled(size, sys::now_ns()) : RecordedStack{};
 }
 
 void forget_flagged(uintptr_t begin) {

@@ -5,6 +5,8 @@
 #pragma once
 
 #include "runtime/real.h"
+#include "runtime/sampling.h"
+#include "runtime/side_table.h"
 #include "runtime/thread_state.h"
 #include "scanner/heap_map.h"
 
@@ -47,18 +49,21 @@ void give_up(Trouble trouble);
 void disable_here();
 void enable_here();
 
-// Returns `block`, so that nothing of it has to be kept meanwhile.
+// For what note_plain() refused, or must not see. Returns `block`, so that nothing of it has to be kept meanwhile.
 void *note_slowly(void *block, size_t size, const void *caller);
 
 [[gnu::always_inline]] inline bool is_slow_caller(const void *caller) {
   return __builtin_expect(tracking.slow_callers.contains(reinterpret_cast<uintptr_t>(caller)), 0);
 }
 
-// The usual case of note_block(), for callers that are not slow; false where it is not the usual case.
+// The usual case of note_block(): a small block, not empty, of which nothing is recorded. False where it is not the
+// usual case, and only the cost of a small one is taken off.
 [[gnu::always_inline]] inline bool note_plain(void *block, size_t size) {
   uintptr_t begin = reinterpret_cast<uintptr_t>(block);
-  bool plain = (this_thread.until_sample -= static_cast<int64_t>(size)) >= 0 && (begin & (HeapMap::kGranule - 1)) == 0;
-  return __builtin_expect(plain && heap_map.insert_plain(begin, size), 1);
+  size_t index = sampling::class_of(size);
+  bool plain = index < sampling::kClasses && (this_thread.until_sample -= sampling::cost_of_class(index)) >= 0 &&
+               (begin & (HeapMap::kGranule - 1)) == 0;
+  return __builtin_expect(plain && heap_map.insert_small(begin, size), 1);
 }
 
 // A block of `size` bytes that the allocator has just handed out. `caller` is the hook's return address.
@@ -80,8 +85,8 @@ void forget_flagged(uintptr_t begin);
   return known;
 }
 
-// The number of the caller's call stack if this allocation is one of those that are recorded; else 0.
-uint32_t sample_stack(size_t size);
+// The caller's call stack if this allocation is one of those that are recorded.
+RecordedStack sample_stack(size_t size);
 
 // The number of the caller's call stack, innermost frame first; 0 if none can be recorded. Keeps errno.
 uint32_t record_own_stack();

@@ -80,11 +80,16 @@ public:
     return true;
   }
 
-  // The usual case of insert, made short: false, and nothing done, where the leaf is not there yet.
-  [[gnu::always_inline]] bool insert_plain(uintptr_t begin, size_t size) {
+  // The usual case of insert, made short: false, and nothing done, where the leaf is not there yet. `size`: 1 to
+  // kSmallBytes.
+  [[gnu::always_inline]] bool insert_small(uintptr_t begin, size_t size) {
     uint8_t *leaf = leaf_at(begin);
     if (__builtin_expect(!leaf, 0)) return false;
-    write_code(leaf + granule_in_leaf(begin), size, false);
+    uint8_t *code = leaf + granule_in_leaf(begin);
+    if (size <= kGranule)
+      store8(code, static_cast<uint8_t>(size));
+    else
+      store16(code, small_code(size));
     return true;
   }
 
@@ -223,14 +228,18 @@ private:
   static void store8(uint8_t *at, uint8_t value) { __atomic_store_n(at, value, __ATOMIC_RELAXED); }
   static void store16(uint8_t *at, uint16_t value) { std::memcpy(at, &value, sizeof value); }
 
-  [[gnu::always_inline]] static void write_code(uint8_t *code, size_t size, bool flagged) {
+  // Both bytes of a small block of more than a granule, without the flag.
+  static uint16_t small_code(size_t size) {
+    constexpr size_t kBase = (kSmallBase + 1) | (kContinuation << 8);
+    size_t last = size - 1;
+    return static_cast<uint16_t>(kBase + (last >> kGranuleBits) + ((last & (kGranule - 1)) << 8));
+  }
+
+  static void write_code(uint8_t *code, size_t size, bool flagged) {
     if (size <= kGranule) {
       store8(code, flagged ? kFlaggedGranule : static_cast<uint8_t>(size ? size : 1));
     } else if (size <= kSmallBytes) {
-      size_t last = size - 1;
-      constexpr size_t kBase = (kSmallBase + 1) | (kContinuation << 8);
-      size_t flag = flagged ? size_t{kSmallFlag} << 8 : 0;
-      store16(code, static_cast<uint16_t>(kBase + (last >> kGranuleBits) + ((last & (kGranule - 1)) << 8) + flag));
+      store16(code, static_cast<uint16_t>(small_code(size) | (flagged ? kSmallFlag << 8 : 0)));
     } else {
       insert_large(code, size, flagged);
     }

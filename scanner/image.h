@@ -72,6 +72,7 @@ struct BlockNote {
   bool loader = false;  // allocated by the dynamic loader for its own use: never reported
   bool ignored = false; // declared to be no leak: a root
   uint64_t time_ns = 0; // when it was allocated, CLOCK_MONOTONIC
+  uint32_t weight = 1;  // how many blocks of its size one with a recorded stack stands for
 };
 
 struct Image {

@@ -18,11 +18,11 @@ constexpr uint64_t kNow = 1'000'000;
 class Leaks {
 public:
   // `stack` 0: no entry in the side table at all.
-  void add(uint64_t size, uint32_t stack = 0, bool indirect = false, uint64_t first_safepoint = 1,
-           uint64_t time_ns = 0) {
+  void add(uint64_t size, uint32_t stack = 0, bool indirect = false, uint64_t first_safepoint = 1, uint64_t time_ns = 0,
+           uint32_t weight = 1) {
     const BlockNote *note = nullptr;
     if (stack) {
-      notes_.push_back({.begin = next_, .size = size, .stack = stack, .time_ns = time_ns});
+      notes_.push_back({.begin = next_, .size = size, .stack = stack, .time_ns = time_ns, .weight = weight});
       note = &notes_.back();
     }
     add_block(size, indirect, first_safepoint, note);
@@ -68,6 +68,31 @@ std::map<uint32_t, Totals> by_stack(const std::vector<LeakRecord> &records) {
 using ByStack = std::map<uint32_t, Totals>;
 
 TEST(LeakRecords, OfNothingAreNone) { EXPECT_TRUE(Leaks().records().empty()); }
+
+// One recorded where few were stands for more than one where all were.
+TEST(LeakRecords, WeighWhatWasRecordedMoreDensely) {
+  Leaks leaks;
+  for (int i = 0; i < 100; ++i) leaks.add(64);
+  leaks.add(64, 1, false, 1, 0, 75);
+  for (int i = 0; i < 25; ++i) leaks.add(64, 2);
+  EXPECT_EQ(by_stack(leaks.records()), (ByStack{{1, {76, 76 * 64}}, {2, {50, 50 * 64}}}));
+}
+
+TEST(LeakRecords, TellWhatSizesAreNotRecorded) {
+  Leaks leaks;
+  leaks.add(64);
+  leaks.add(50, 1);
+  leaks.add(65);
+  leaks.add(16);
+  leaks.add(1760);
+  leaks.add(1761);
+  leaks.add_noted_without_stack(200);
+  sampling::Classes classes = unrecorded_sizes(leaks.blocks());
+  std::vector<size_t> found;
+  for (size_t i = 0; i < sampling::kClasses; ++i)
+    if (classes.has(i)) found.push_back(i);
+  EXPECT_EQ(found, (std::vector<size_t>{0, 4, 12, 109}));
+}
 
 TEST(LeakRecords, OfAClassWithoutAnyStackGoToStackZero) {
   Leaks leaks;

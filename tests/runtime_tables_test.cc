@@ -23,8 +23,8 @@ static bool operator==(const SideEntry &a, const SideEntry &b) {
          a.loader == b.loader && a.ignored == b.ignored && a.reported == b.reported;
 }
 static void PrintTo(const SideEntry &entry, std::ostream *out) {
-  *out << "{" << entry.begin << ", " << entry.size << ", " << entry.time_ns << ", " << entry.stack << ", "
-       << entry.loader << entry.ignored << entry.reported << "}";
+  *out << "{" << entry.begin << ", " << entry.size << ", " << entry.time_ns << ", " << entry.stack.id << " for "
+       << entry.stack.weight << ", " << entry.loader << entry.ignored << entry.reported << "}";
 }
 
 namespace {
@@ -77,11 +77,11 @@ TEST_F(SideTable, TwoSmallBlocksShareAGranuleUntilBothAreGone) {
   static HeapMap map([]() -> uint8_t * { return static_cast<uint8_t *>(calloc(1, HeapMap::kLeafBytes)); });
   constexpr uintptr_t kGranule = 0x7000'0000'0010;
   EXPECT_FALSE(side_table::unshare(kGranule, map));
-  ASSERT_TRUE(side_table::share(kGranule, map, 7));
+  ASSERT_TRUE(side_table::share(kGranule, map, {7, 2}));
   EXPECT_EQ(side_table::get(kGranule).size, 8u);
-  ASSERT_TRUE(side_table::share(kGranule, map, 0));
+  ASSERT_TRUE(side_table::share(kGranule, map, {}));
   EXPECT_EQ(side_table::get(kGranule).size, 16u);
-  EXPECT_EQ(side_table::get(kGranule).stack, 7u);
+  EXPECT_EQ(side_table::get(kGranule).stack, (RecordedStack{7, 2}));
   EXPECT_TRUE(map.decode(kGranule).flagged);
   EXPECT_TRUE(side_table::unshare(kGranule, map));
   EXPECT_EQ(map.decode(kGranule).size, 16u) << "one of the two is still there";
@@ -92,13 +92,13 @@ TEST_F(SideTable, TwoSmallBlocksShareAGranuleUntilBothAreGone) {
 }
 
 TEST_F(SideTable, KeepsEveryFieldUntilItIsTaken) {
-  SideEntry entry{kHeap, 100, 5, 7, true, false, true};
+  SideEntry entry{kHeap, 100, 5, {7, 3}, true, false, true};
   EXPECT_EQ(side_table::get(kHeap), SideEntry{}) << "before anything was put";
   EXPECT_EQ(side_table::take(kHeap), SideEntry{});
   ASSERT_TRUE(side_table::put(entry));
   EXPECT_EQ(side_table::get(kHeap), entry);
   EXPECT_EQ(side_table::get(kHeap + 16), SideEntry{});
-  SideEntry other{kHeap, 200, 6, 8, false, true, false};
+  SideEntry other{kHeap, 200, 6, {8}, false, true, false};
   ASSERT_TRUE(side_table::put(other));
   EXPECT_EQ(all_entries().size(), 1u);
   EXPECT_EQ(side_table::take(kHeap), other);
@@ -108,11 +108,11 @@ TEST_F(SideTable, KeepsEveryFieldUntilItIsTaken) {
 }
 
 TEST_F(SideTable, MarksAsReportedWithoutForgettingTheStack) {
-  ASSERT_TRUE(side_table::put({kHeap, 100, 5, 7, false, false, false}));
+  ASSERT_TRUE(side_table::put({kHeap, 100, 5, {7, 3}, false, false, false}));
   ASSERT_TRUE(side_table::mark_reported(kHeap, 120));
-  EXPECT_EQ(side_table::get(kHeap), (SideEntry{kHeap, 120, 5, 7, false, false, true}));
+  EXPECT_EQ(side_table::get(kHeap), (SideEntry{kHeap, 120, 5, {7, 3}, false, false, true}));
   ASSERT_TRUE(side_table::mark_reported(kHeap + 16, 30));
-  EXPECT_EQ(side_table::get(kHeap + 16), (SideEntry{kHeap + 16, 30, 0, 0, false, false, true}));
+  EXPECT_EQ(side_table::get(kHeap + 16), (SideEntry{kHeap + 16, 30, 0, {}, false, false, true}));
 }
 
 TEST_F(SideTable, UsesTheRoomOfWhatWasTakenWithoutItsTraces) {
@@ -121,7 +121,7 @@ TEST_F(SideTable, UsesTheRoomOfWhatWasTakenWithoutItsTraces) {
   for (int i = 0; i < 1000; ++i) {
     EXPECT_EQ(side_table::take(kHeap).begin, kHeap);
     ASSERT_TRUE(side_table::mark_reported(kHeap, 1));
-    EXPECT_EQ(side_table::get(kHeap), (SideEntry{kHeap, 1, 0, 0, false, false, true}));
+    EXPECT_EQ(side_table::get(kHeap), (SideEntry{kHeap, 1, 0, {}, false, false, true}));
   }
   EXPECT_EQ(side_table::size(), used);
 }
@@ -157,7 +157,7 @@ TEST_F(SideTable, KeepsWhatFourThreadsPutTakeAndMark) {
       bool is_known = known != kept[thread].end();
       switch (random() % 4) {
       case 0: {
-        SideEntry entry{begin, random(), random(), static_cast<uint32_t>(random()), random() % 2 == 0, false, false};
+        SideEntry entry{begin, random(), random(), {static_cast<uint32_t>(random())}, random() % 2 == 0, false, false};
         ASSERT_TRUE(insist([&] { return side_table::put(entry); }));
         kept[thread][begin] = entry;
         break;
@@ -205,7 +205,7 @@ std::vector<uintptr_t> blocks_of_first_shard(size_t count) {
 }
 
 TEST_F(SideTable, GivesUpOnALockThatIsHeldAndGoesOnAfterReset) {
-  SideEntry entry{kHeap, 100, 0, 7, false, false, false};
+  SideEntry entry{kHeap, 100, 0, {7}, false, false, false};
   ASSERT_TRUE(side_table::put(entry));
   for (auto &shard : side_table::shards) ASSERT_TRUE(shard.lock.try_lock()); // as a fork finds them
   EXPECT_FALSE(side_table::put({kHeap + 16, 1, 0, 0, false, false, false}));
