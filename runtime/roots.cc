@@ -141,6 +141,17 @@ ThreadMemory locate_memory(const StoppedThread &thread, bool is_main, const Vmas
   return memory;
 }
 
+namespace {
+
+bool is_swap_used(const Proc &self) {
+  char buffer[4096];
+  std::string_view text = self.read("../meminfo", buffer, sizeof buffer);
+  std::string_view total = line_value(text, "SwapTotal:"), free = line_value(text, "SwapFree:");
+  return total != free;
+}
+
+} // namespace
+
 void RootFinder::find(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory, bool leader_lives) {
   exclude(threads, memory, leader_lives);
   excluded_.normalize();
@@ -153,6 +164,7 @@ void RootFinder::find(std::span<const StoppedThread> threads, std::span<const Th
     for_each_outside(range, excluded_.all(), [&](Range part) { add_present(part); });
   for (const Range &range : shared_.all())
     for_each_outside(range, excluded_.all(), [&](Range part) { add_resident(part); });
+  if (!shared_.all().empty() && !sizes_known_ && is_swap_used(self_)) learn_sizes();
   for (const Range &range : protected_.all())
     for_each_outside(range, excluded_.all(), [&](Range part) { add_protected(part); });
   for (const Range &range : files_.all())
@@ -307,26 +319,33 @@ void RootFinder::add_written(Range range) {
 bool RootFinder::is_untouched(Range range) {
   constexpr size_t kWorthKnowing = size_t{1} << 30;
   if (range.size() < kWorthKnowing) return false;
-  if (!untouched_known_) learn_untouched();
+  if (!sizes_known_) learn_sizes();
   for (const Range &mapping : untouched_.all())
     if (mapping.begin <= range.begin && range.end <= mapping.end) return true;
   return false;
 }
 
-void RootFinder::learn_untouched() {
-  untouched_known_ = true;
+// From smaps: which mappings have no pages, and whether shared memory is swapped out.
+void RootFinder::learn_sizes() {
+  sizes_known_ = true;
   std::string_view text = self_.read_whole("smaps");
   Range mapping;
   uint64_t pages = 0;
+  bool shared = false;
   while (!text.empty()) {
     std::string_view line = take_until(text, '\n');
     uint64_t begin, end, size = 0;
-    bool counts = take_prefix(line, "Rss:") || take_prefix(line, "Swap:");
+    bool swap = take_prefix(line, "Swap:");
+    bool counts = swap || take_prefix(line, "Rss:");
     while (counts && !line.empty() && line[0] == ' ') line.remove_prefix(1);
-    if (counts) pages += take_number(line, size) ? size : 1;
+    if (counts && !take_number(line, size)) size = 1;
+    pages += size;
+    shared_swapped_ |= swap && shared && size > 0;
     if (take_prefix(line, "VmFlags:") && pages == 0) untouched_.add(mapping);
-    if (take_number(line, begin, 16) && take_prefix(line, "-") && take_number(line, end, 16))
+    if (take_number(line, begin, 16) && take_prefix(line, "-") && take_number(line, end, 16)) {
       mapping = {begin, end}, pages = 0;
+      shared = line.substr(0, line.find(' ', 1)).ends_with('s'); // " rw-s ..."
+    }
   }
 }
 

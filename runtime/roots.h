@@ -55,6 +55,9 @@ public:
   std::span<const Range> roots() const { return roots_.all(); }
   // The roots that hold code of the program's own making.
   std::span<const Range> code() const { return code_.all(); }
+  // Whether some of the shared memory is swapped out: only reading shows which pages there are, and would bring in, or
+  // make, them all.
+  bool shared_swapped() const { return shared_swapped_; }
   bool complete() const {
     return roots_.complete() && code_.complete() && included_.complete() && excluded_.complete() &&
            shared_.complete() && protected_.complete() && files_.complete();
@@ -74,7 +77,7 @@ private:
   void add_protected(Range range);
   void add_written(Range range);
   bool is_untouched(Range range);
-  void learn_untouched();
+  void learn_sizes();
   template <typename Wanted> void add_pages(Range range, Wanted wanted);
 
   const Vmas &vmas_;
@@ -82,7 +85,8 @@ private:
   int pagemap_; // descriptor of /proc/self/pagemap, negative: not to be had
   RangeList excluded_, included_, shared_, protected_, files_, roots_, code_;
   RangeList untouched_; // see is_untouched()
-  bool untouched_known_ = false;
+  bool sizes_known_ = false;
+  bool shared_swapped_ = false;
 };
 
 } // namespace castaway

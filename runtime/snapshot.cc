@@ -247,6 +247,7 @@ void Snapshot::find_roots() {
   roots_ = finder.roots();
   code_ = finder.code();
   roots_complete_ = finder.complete();
+  shared_swapped_ = finder.shared_swapped();
 }
 
 void Snapshot::read_notes() {
@@ -275,7 +276,7 @@ void Snapshot::scan() {
   image->code = code_;
   image->root_values = kernel_roots_.values();
   image->pointers_hidden = pointers_hidden_ =
-      kernel_roots_.incomplete() || kernel_roots_.holds_hidden(*vmas_) || api::roots_lost();
+      kernel_roots_.incomplete() || kernel_roots_.holds_hidden(*vmas_) || api::roots_lost() || shared_swapped_;
   image->notes = notes_;
   image->past = past_;
   image->safepoint = safepoint_.number;

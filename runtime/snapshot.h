@@ -82,6 +82,7 @@ private:
   size_t thread_count_ = 0;
   std::span<const Range> roots_, code_;
   bool roots_complete_ = true;
+  bool shared_swapped_ = false;
   bool pointers_hidden_ = false;
   std::span<const BlockNote> notes_;
   History history_;

@@ -213,6 +213,8 @@ void Snapshot::write_notes(CaptureWriter &writer) {
     notes << "pointers held by epoll, timers or queued signals could not all be read: all memory counts as live\n";
   } else if (api::roots_lost()) {
     notes << "more roots were declared than there is room for: all memory counts as live\n";
+  } else if (shared_swapped_) {
+    notes << "shared memory is swapped out: all memory counts as live\n";
   } else if (pointers_hidden_) {
     notes << "requests to io_uring or kernel AIO may be in flight, whose pointers cannot be seen: all memory counts as "
              "live\n";

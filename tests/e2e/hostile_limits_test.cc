@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <optional>
+#include <regex>
 #include <sstream>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -154,10 +156,17 @@ protected:
     EXPECT_TRUE(!fs::exists(group_) || eventually([&] { return rmdir(group_.c_str()) == 0; }));
   }
 
-  Target start(size_t limit) {
+  Target start(size_t limit, std::vector<std::string> arguments = {"restless"}, const char *interval = "50ms") {
     std::ofstream(group_ / "memory.limit_in_bytes") << limit;
-    return Target(after("echo $$ > " + (group_ / "cgroup.procs").string(), {program("hostile"), "restless"}),
-                  {.interval = "50ms", .more = {"CASTAWAY_FOLLOW=hostile"}});
+    arguments.insert(arguments.begin(), program("hostile"));
+    return Target(after("echo $$ > " + (group_ / "cgroup.procs").string(), arguments),
+                  {.interval = interval, .more = {"CASTAWAY_FOLLOW=hostile"}});
+  }
+  // Whether shared memory of this process of the group's is in swap once all that can be reclaimed has been.
+  bool swap_out(pid_t pid) const {
+    for (int i = 0; i < 10; ++i) std::ofstream(group_ / "memory.force_empty") << 1;
+    std::string smaps = text_of("/proc/" + std::to_string(pid) + "/smaps");
+    return std::regex_search(smaps, std::regex("/dev/zero [^\\n]*\\n([A-Z][^\\n]*\\n)*Swap: +[1-9]"));
   }
   bool kernel_killed_any() const {
     return text_of(group_ / "memory.oom_control").find("oom_kill 0\n") == std::string::npos;
@@ -200,6 +209,40 @@ TEST_F(Grouped, NoCopyBeginsWhereNothingIsLeft) {
   })) << target.process().errors();
   EXPECT_FALSE(kernel_killed_any());
   target.expect_clean_end();
+}
+
+// Swap for the whole machine, for as long as this lives.
+class SwapFile {
+public:
+  SwapFile() : on_(shell("head -c 32M /dev/zero > $0 && chmod 600 $0 && mkswap $0 && swapon $0")) {}
+  ~SwapFile() { EXPECT_TRUE(!on_ || shell("swapoff $0")); }
+  SwapFile(const SwapFile &) = delete;
+  SwapFile &operator=(const SwapFile &) = delete;
+  bool is_on() const { return on_; }
+
+private:
+  bool shell(const char *command) const {
+    return run({{"/bin/sh", "-c", command, directory_.path() / "swap"}}).how == "exit 0";
+  }
+  TemporaryDirectory directory_;
+  bool on_;
+};
+
+// Of shared memory that is swapped out the kernel does not tell that it is there.
+TEST_F(Grouped, SharedMemoryInSwapKeepsBlocksAlive) {
+  for (bool with_swap : {true, false}) {
+    std::optional<SwapFile> swap;
+    if (with_swap && !swap.emplace().is_on()) GTEST_SKIP() << "no swap to be had";
+    for (const char *mode : {"held", "leak"}) {
+      Target target = start(size_t{1} << 30, {"swapped", mode}, "0");
+      target.await_ready();
+      ASSERT_EQ(swap_out(target.process().pid()), with_swap);
+      Profile profile = target.snap();
+      bool is_found = !with_swap && mode == std::string("leak");
+      EXPECT_EQ(profile.totals().bytes, is_found ? 1001 : 0) << profile.text();
+      EXPECT_EQ(profile.data().notes().empty(), !with_swap) << profile.text();
+    }
+  }
 }
 
 } // namespace

@@ -84,6 +84,15 @@ void much_unforked(Mode mode) {
   *static_cast<void **>(memory) = support::take(1001);
 }
 
+// The only pointer to a block is in shared memory, which somebody may have swapped out; with `leak` there is none.
+void swapped(Mode mode) {
+  constexpr size_t kSize = size_t{1} << 20;
+  void *memory = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  memset(memory, 1, kSize);
+  void *block = support::take(1001);
+  if (mode != Mode::leak) *static_cast<void **>(memory) = block;
+}
+
 // Rewrites its memory over and over, a quarter of a GB a second: what a snapshot shares has to be copied.
 void restless(Mode) {
   lost_waiter(Mode::leak);
@@ -103,6 +112,7 @@ void restless(Mode) {
 constexpr support::Case kCases[] = {
     {"lost_waiter", lost_waiter},   {"userfault", userfault},         {"huge_stacks", huge_stacks},
     {"many_threads", many_threads}, {"much_unforked", much_unforked}, {"restless", restless},
+    {"swapped", swapped},
 };
 
 // How much memory there is to be had, in MiB.
