@@ -13,6 +13,7 @@ import argparse
 import pathlib
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -201,6 +202,8 @@ def main():
     if unknown := [name for name in options.names if name not in ALL]:
         parser.error(f"no program '{unknown[0]}' in the zoo")
     options.build = options.build.resolve()
+    # In the background it may be ignored; what is started here would inherit that, and CPython's tests fail by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     names = options.names or [*(STORMS if options.storms else []), *ITEMS]
     known, results = read_known(HERE / "known_leaks.txt"), []
     for number, name in enumerate(names, 1):
