@@ -116,7 +116,7 @@ TEST_F(SideTable, MarksAsReportedWithoutForgettingTheStack) {
 }
 
 TEST_F(SideTable, UsesTheRoomOfWhatWasTakenWithoutItsTraces) {
-  ASSERT_TRUE(side_table::put({kHeap, 100, 5, 7, true, true, true}));
+  ASSERT_TRUE(side_table::put({kHeap, 100, 5, {7}, true, true, true}));
   size_t used = side_table::size();
   for (int i = 0; i < 1000; ++i) {
     EXPECT_EQ(side_table::take(kHeap).begin, kHeap);
@@ -132,7 +132,7 @@ TEST_F(SideTable, LosesNoneOfTheOthersInABucket) {
   std::map<uintptr_t, SideEntry> kept;
   while (kept.size() < 100000) {
     uintptr_t begin = (random() >> 20 << 4) + 16;
-    kept[begin] = {begin, random(), random(), 1, false, false, false};
+    kept[begin] = {begin, random(), random(), {1}, false, false, false};
   }
   for (const auto &[begin, entry] : kept) ASSERT_TRUE(side_table::put(entry));
   std::erase_if(kept, [&](const auto &known) {
@@ -197,7 +197,7 @@ std::vector<uintptr_t> blocks_of_first_shard(size_t count) {
   SpinGuard guard(side_table::shards[0].lock);
   EXPECT_TRUE(guard);
   for (uintptr_t begin = kHeap; blocks.size() < count; begin += 16)
-    if (!side_table::put({begin, 1, 0, 0, false, false, false}))
+    if (!side_table::put({begin, 1, 0, {0}, false, false, false}))
       blocks.push_back(begin);
     else
       side_table::take(begin);
@@ -208,7 +208,7 @@ TEST_F(SideTable, GivesUpOnALockThatIsHeldAndGoesOnAfterReset) {
   SideEntry entry{kHeap, 100, 0, {7}, false, false, false};
   ASSERT_TRUE(side_table::put(entry));
   for (auto &shard : side_table::shards) ASSERT_TRUE(shard.lock.try_lock()); // as a fork finds them
-  EXPECT_FALSE(side_table::put({kHeap + 16, 1, 0, 0, false, false, false}));
+  EXPECT_FALSE(side_table::put({kHeap + 16, 1, 0, {0}, false, false, false}));
   EXPECT_FALSE(side_table::mark_reported(kHeap, 1));
   EXPECT_EQ(side_table::get(kHeap), SideEntry{});
   EXPECT_EQ(side_table::take(kHeap), SideEntry{});
@@ -220,18 +220,18 @@ TEST_F(SideTable, GivesUpOnALockThatIsHeldAndGoesOnAfterReset) {
 TEST_F(SideTable, RefusesWhatHasNoRoomAndKeepsTheRest) {
   const std::vector<uintptr_t> blocks = blocks_of_first_shard(2);
   auto &shard = side_table::shards[0];
-  ASSERT_TRUE(side_table::put({blocks[0], 9, 0, 0, false, false, false}));
+  ASSERT_TRUE(side_table::put({blocks[0], 9, 0, {0}, false, false, false}));
   ASSERT_EQ(side_table::take(blocks[0]).size, 9u);
   const uint32_t used = shard.used, free = shard.free;
   shard.used = side_table::kEntries; // no room but that of one entry which was given back
   while (shard.nodes[shard.free - 1].next != 0) shard.free = shard.nodes[shard.free - 1].next;
-  EXPECT_TRUE(side_table::put({blocks[0], 10, 0, 0, false, false, false}));
-  EXPECT_FALSE(side_table::put({blocks[1], 11, 0, 0, false, false, false}));
+  EXPECT_TRUE(side_table::put({blocks[0], 10, 0, {0}, false, false, false}));
+  EXPECT_FALSE(side_table::put({blocks[1], 11, 0, {0}, false, false, false}));
   EXPECT_FALSE(side_table::mark_reported(blocks[1], 11));
-  EXPECT_TRUE(side_table::put({blocks[0], 12, 0, 0, false, false, false})) << "replacing needs no room";
+  EXPECT_TRUE(side_table::put({blocks[0], 12, 0, {0}, false, false, false})) << "replacing needs no room";
   EXPECT_EQ(side_table::get(blocks[0]).size, 12u);
   EXPECT_EQ(side_table::take(blocks[0]).size, 12u);
-  EXPECT_TRUE(side_table::put({blocks[1], 11, 0, 0, false, false, false}));
+  EXPECT_TRUE(side_table::put({blocks[1], 11, 0, {0}, false, false, false}));
   side_table::take(blocks[1]);
   shard.used = used;
   shard.free = free;
