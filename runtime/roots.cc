@@ -3,6 +3,7 @@
 
 #include "runtime/api.h"
 #include "runtime/births.h"
+#include "runtime/known_words.h"
 #include "runtime/libc_facts.h"
 #include "runtime/mappings.h"
 #include "runtime/memory.h"
@@ -154,6 +155,7 @@ bool is_swap_used(const Proc &self) {
 
 void RootFinder::find(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory, bool leader_lives) {
   exclude(threads, memory, leader_lives);
+  exclude_numbers();
   excluded_.normalize();
   include_modules();
   include_declared();
@@ -274,22 +276,33 @@ void RootFinder::include_declared() {
 
 // The kernel merges a module's .bss with anonymous memory behind it; the module's own headers tell where it ends.
 void RootFinder::include_modules() {
-  for (const Vma &vma : vmas_.all())
-    if (!vma.path.empty() && vma.path[0] == '/' && vma.offset == 0 && vma.readable && !vma.shared) include_module(vma);
+  for_each_data_segment([this](const Vma &, uintptr_t base, const ElfW(Phdr) & segment) {
+    Range range{page_down(base + segment.p_vaddr), page_up(base + segment.p_vaddr + segment.p_memsz)};
+    if (vmas_.readable(range)) included_.add(range);
+  });
 }
 
-void RootFinder::include_module(const Vma &first) {
-  const auto *header = reinterpret_cast<const ElfW(Ehdr) *>(first.range.begin);
-  if (first.range.size() < sizeof *header || header->e_ident[0] != 0x7f || header->e_ident[1] != 'E') return;
-  if (header->e_phentsize != sizeof(ElfW(Phdr)) ||
-      header->e_phoff + header->e_phnum * sizeof(ElfW(Phdr)) > first.range.size())
-    return;
-  const auto *segments = reinterpret_cast<const ElfW(Phdr) *>(first.range.begin + header->e_phoff);
-  uintptr_t base = header->e_type == ET_DYN ? first.range.begin : 0;
-  for (int i = 0; i < header->e_phnum; ++i) {
-    if (segments[i].p_type != PT_LOAD || !(segments[i].p_flags & PF_W)) continue;
-    Range range{page_down(base + segments[i].p_vaddr), page_up(base + segments[i].p_vaddr + segments[i].p_memsz)};
-    if (vmas_.readable(range)) included_.add(range);
+void RootFinder::exclude_numbers() {
+  KnownWords known(vmas_, excluded_);
+  for (const Range &memory : initial()) known.find_hashes(memory);
+  for_each_data_segment([&](const Vma &first, uintptr_t base, const ElfW(Phdr) & segment) {
+    known.find_constants(first, base, segment);
+  });
+}
+
+// Calls visit(the module's first mapping, what its addresses count from, program header) for each writable segment.
+template <typename Visit> void RootFinder::for_each_data_segment(Visit visit) const {
+  for (const Vma &first : vmas_.all()) {
+    if (first.path.empty() || first.path[0] != '/' || first.offset != 0 || !first.readable || first.shared) continue;
+    const auto *header = reinterpret_cast<const ElfW(Ehdr) *>(first.range.begin);
+    if (first.range.size() < sizeof *header || header->e_ident[0] != 0x7f || header->e_ident[1] != 'E') continue;
+    if (header->e_phentsize != sizeof(ElfW(Phdr)) ||
+        header->e_phoff + header->e_phnum * sizeof(ElfW(Phdr)) > first.range.size())
+      continue;
+    const auto *segments = reinterpret_cast<const ElfW(Phdr) *>(first.range.begin + header->e_phoff);
+    uintptr_t base = header->e_type == ET_DYN ? first.range.begin : 0;
+    for (int i = 0; i < header->e_phnum; ++i)
+      if (segments[i].p_type == PT_LOAD && (segments[i].p_flags & PF_W)) visit(first, base, segments[i]);
   }
 }
 

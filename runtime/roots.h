@@ -10,8 +10,8 @@
 //   - of live threads: stack, static TLS, descriptor, registers (ThreadImage, decided by the scanner).
 //   - the descriptor of a thread that has ended and can still be joined: what it returned is there.
 // No roots: this library's memory, other stacks of threads that have exited (glibc caches them), the used part of
-// waiters' stacks, and glibc's main arena. Pages that the process never touched are left out: they hold nothing and
-// reading would bring them in. Context: SNAPSHOT.
+// waiters' stacks, glibc's main arena, and numbers (known_words.h). Pages that the process never touched are left out:
+// they hold nothing and reading would bring them in. Context: SNAPSHOT.
 #pragma once
 
 #include "runtime/proc.h"
@@ -69,8 +69,9 @@ private:
   void include(const Vma &vma);
   void include_anonymous(const Vma &vma);
   void include_modules();
+  void exclude_numbers();
   void include_declared();
-  void include_module(const Vma &first);
+  template <typename Visit> void for_each_data_segment(Visit visit) const;
   void find_code();
   void add_present(Range range);
   void add_resident(Range range);
