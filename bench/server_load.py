@@ -16,8 +16,8 @@ def redis(visit, seconds, _build):
     visit.accepts(server, port)
 
     def load(count):
-        text = visit.load("redis-benchmark", "-p", port, "-c", CLIENTS, "-n", count, "-r", 100000, "-d", 100, "-t", "set,get",
-                          "--csv")
+        text = visit.load("redis-benchmark", "-p", port, "-c", CLIENTS, "-n", count, "-r", 100000, "-d", 100, "-t",
+                          "set,get", "--csv")
         rows = list(csv.DictReader(io.StringIO(text)))
         per_second = len(rows) / sum(1 / float(row["rps"]) for row in rows)
         return per_second, max(float(row["p99_latency_ms"]) for row in rows) * 1e3
@@ -62,7 +62,7 @@ def postgresql(visit, seconds, _build):
     visit.load("initdb", "-D", files, "-A", "trust", "-N")
     server = visit.start("postgres", "-D", files, "-p", port, "-k", visit.directory)
     there = ["-h", visit.directory, "-p", port]
-    visit.until("postgres", lambda: visit.load("pg_isready", *there, status=None).strip().endswith("accepting connections"))
+    visit.until("postgres", lambda: "accepting connections" in visit.load("pg_isready", *there, status=None))
     visit.load("pgbench", *there, "-n", "-i", "-q", "-s", "2", "postgres")
     text = visit.load("pgbench", *there, "-n", "-b", "select-only", "-c", CLIENTS, "-j", "2", "-T", seconds, "-l",
                       f"--log-prefix={visit.directory}/latency", "postgres")

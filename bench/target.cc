@@ -1,12 +1,12 @@
 // A program to be measured under a profiler: a heap of blocks, threads that wait, and the largest gap that one of its
 // own threads sees in its loop.
 //
-//   bench_target [--heap MIB] [--block BYTES] [--threads N] [--seconds S] [--stop none|fork|lsan]
+//   bench_target [--heap MIB] [--block BYTES] [--shuffled 0|1] [--threads N] [--seconds S] [--stop none|fork|lsan]
 //                [--pairs N] [--pair-threads N] [--sync N] [--bandwidth MIB]
 //
-// The heap is one linked list in the order of allocation, so that everything is live; for a marker that stops its
-// program this is the kindest order. Prints `resident_kib N` when all that is set up, then `ready`, and at the end
-// `largest_gap_us N`. With
+// The heap is one linked list, so that everything is live: in the order of allocation, which is kind to whoever marks
+// it, or --shuffled, as after hours of churn. Prints `resident_kib N` when all that is set up, then `ready`,
+// and at the end `largest_gap_us N`. With
 //
 //   --stop       once a second its own thread forks a child that ends at once, which is the least that any copy of the
 //                process can cost; or it has LeakSanitizer, which must be preloaded, check for leaks
@@ -21,6 +21,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <random>
 #include <semaphore.h>
 #include <string_view>
 #include <sys/wait.h>
@@ -35,7 +36,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-  size_t heap_mib = 0, block = 64, threads = 0, pairs = 0, pair_threads = 1, sync = 0, bandwidth_mib = 0;
+  size_t heap_mib = 0, block = 64, threads = 0, pairs = 0, pair_threads = 1, sync = 0, shuffled = 0, bandwidth_mib = 0;
   double seconds = 3;
   std::string_view stop = "none";
 };
@@ -57,6 +58,7 @@ size_t *find_size(Options &options, std::string_view name) {
   if (name == "--block") return &options.block;
   if (name == "--threads") return &options.threads;
   if (name == "--pairs") return &options.pairs;
+  if (name == "--shuffled") return &options.shuffled;
   if (name == "--pair-threads") return &options.pair_threads;
   if (name == "--sync") return &options.sync;
   if (name == "--bandwidth") return &options.bandwidth_mib;
@@ -96,14 +98,27 @@ struct Node {
 };
 Node *heap; // keeps all of it alive
 
+Node *new_node(size_t bytes) {
+  auto *node = static_cast<Node *>(std::malloc(bytes));
+  std::memset(static_cast<void *>(node), 0, bytes);
+  return node;
+}
+
+void push(Node *node) {
+  node->next = heap;
+  heap = node;
+}
+
 void build_heap(const Options &options) {
   size_t count = (options.heap_mib << 20) / options.block;
-  for (size_t i = 0; i < count; ++i) {
-    auto *node = static_cast<Node *>(std::malloc(options.block));
-    std::memset(static_cast<void *>(node), 0, options.block);
-    node->next = heap;
-    heap = node;
+  if (!options.shuffled) {
+    for (size_t i = 0; i < count; ++i) push(new_node(options.block));
+    return;
   }
+  std::vector<Node *> nodes(count);
+  for (Node *&node : nodes) node = new_node(options.block);
+  std::shuffle(nodes.begin(), nodes.end(), std::mt19937_64(1));
+  for (Node *node : nodes) push(node);
 }
 
 void print_resident() {
