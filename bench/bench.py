@@ -21,6 +21,7 @@ import time
 from dataclasses import dataclass, field
 
 from measure import Bench, in_turn
+from profiles import processes
 from server_load import SERVERS
 from visit import Broken, Visit, installed
 
@@ -214,7 +215,7 @@ def threads(bench):
         gaps = [get(results, name, "largest_gap_us") for name in ("plain", "castaway", "lsan")]
         own = get(results, "castaway", "pause_us")
         known = [value for value in (gaps[1], own) if value is not None]
-        each = ratio(max(known), count) if known else None  # main goes on first: others may be stopped for longer
+        each = ratio(max(known), count) if known else None  # main goes on first, others may be stopped for longer
         times = [shown(ratio(value, 1e3)) for value in (gaps[0], gaps[1], own, gaps[2])]
         table.rows.append([count, *times, shown(each, "{:.1f}")])
         table.bar_at_most(f"{count} threads: us per thread", each, 30, "{:.1f}")
@@ -222,8 +223,8 @@ def threads(bench):
 
 
 def memory(bench):
-    table = Table("Resident memory, MiB, blocks of 64 bytes", ["heap", "plain", "castaway", "more", "LeakSanitizer, more",
-                                                              "heap profiler, more", "heaptrack, more"])
+    table = Table("Resident memory, MiB, blocks of 64 bytes", [
+        "heap", "plain", "castaway", "more", "LeakSanitizer, more", "heap profiler, more", "heaptrack, more"])
     names = ["glibc", "castaway", "LeakSanitizer", "tcmalloc heap profiler", "heaptrack"]
     for mib in (0, 1024):
         rivals = names[:3] if bench.quick else names  # the others take minutes for so many blocks
@@ -316,7 +317,43 @@ def servers(bench):
     return [table]
 
 
-PARTS = {part.__name__: part for part in (malloc, pause, mark, threads, memory, startup, sync, servers)}
+def run_report(bench):
+    """Seconds and resident memory of a reporter that makes a profile of a capture with 1000 stacks and more."""
+    out = bench.new_directory()
+    settings = {"CASTAWAY_KEEP_CAPTURES": "1", "CASTAWAY_OUTPUT": str(out)}
+    if bench.run("castaway, every stack", [bench.build / "bin/stacks_target"], settings, out=out) is None:
+        return {}
+    capture = next(out.glob("*.capture"), None)
+    if not capture:
+        return bench.remark("report: no capture was kept") or {}
+    program = str(bench.build / "bin/castaway")
+    (out / "replayed").mkdir()
+    begin = time.perf_counter()
+    words = [program, "report", str(capture), "--output", str(out / "replayed")]
+    silent = [(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)]
+    child = os.posix_spawn(program, words, os.environ, file_actions=silent)
+    _, status, usage = os.wait4(child, 0)
+    if status:
+        return bench.remark(f"report: castaway report ended with {os.waitstatus_to_exitcode(status)}") or {}
+    seconds = time.perf_counter() - begin
+    stacks = max(len(each.samples) for several in processes(out / "replayed").values() for each in several)
+    return {"seconds": seconds, "resident_kib": usage.ru_maxrss, "stacks": stacks}
+
+
+def report(bench):
+    if not (bench.build / "bin/stacks_target").exists():
+        return []
+    values = in_turn(bench.choose(2, 5), {"": lambda: run_report(bench)})[""]
+    seconds, mib = values.get("seconds"), ratio(values.get("resident_kib"), MIB)
+    size = (bench.build / "bin/stacks_target").stat().st_size / 2**20
+    table = Table(f"Report of a program of {size:.0f} MiB with debug information", ["stacks", "s", "resident MiB"])
+    table.rows.append([shown(values.get("stacks"), "{:.0f}"), shown(seconds), shown(mib, "{:.0f}")])
+    table.bar_at_most("seconds", seconds, 2)
+    table.bar_at_most("resident MiB", mib, 300, "{:.0f}")
+    return [table]
+
+
+PARTS = {part.__name__: part for part in (malloc, pause, mark, threads, memory, startup, sync, servers, report)}
 
 
 # The report.
@@ -351,8 +388,8 @@ def facts(begin):
 
 
 def write_results(path, about, tables, remarks):
-    text = ["# Benchmark results", "", "Written by `./dev bench`: castaway and its rivals in turn on one machine, the median",
-            "of several runs.", "", *markdown_rows(["", ""], about), "", *(table.markdown() for table in tables)]
+    text = ["# Benchmark results", "", "Written by `./dev bench`: castaway and its rivals in turn on one machine, the",
+            "median of several runs.", "", *markdown_rows(["", ""], about), "", *(table.markdown() for table in tables)]
     if remarks:
         text += ["## Remarks", ""] + [f"- {remark}" for remark in remarks] + [""]
     part = path.with_suffix(".part")
