@@ -119,11 +119,11 @@ def malloc_with(bench, threads):
     return table
 
 
-STOPS = {"CASTAWAY_INTERVAL": "2s", "CASTAWAY_SYMBOLIZE": "off"}
+STOPS = {"CASTAWAY_SYMBOLIZE": "off"}
 
 
 def pause(bench):
-    return [pause_at(bench, mib) for mib in bench.choose((1024,), (1024, 4096))]
+    return [pause_at(bench, mib) for mib in bench.choose((512,), (1024, 4096))]
 
 
 def pause_at(bench, mib):
@@ -132,7 +132,7 @@ def pause_at(bench, mib):
     results = in_turn(bench.choose(1, 3), {
         "plain": lambda: bench.target("glibc", [*heap, seconds]),
         "bare fork": lambda: bench.target("glibc", [*heap, seconds, "--stop", "fork"]),
-        "castaway": lambda: bench.target("castaway", [*heap, seconds], STOPS),
+        "castaway": lambda: bench.target("castaway", [*heap, 2, "--stop", "snap"], STOPS),
         "LeakSanitizer": lambda: bench.target("LeakSanitizer", [*heap, 2, "--stop", "lsan"]),
         "LeakSanitizer, blocks in order": lambda: bench.target("LeakSanitizer", [*in_order, 2, "--stop", "lsan"]),
     })
@@ -209,7 +209,7 @@ def threads(bench):
         words = ["--threads", count, "--seconds"]
         results = in_turn(bench.choose(1, 3), {
             "plain": lambda words=words: bench.target("glibc", [*words, 3]),
-            "castaway": lambda words=words: bench.target("castaway", [*words, bench.choose(5, 8)], STOPS),
+            "castaway": lambda words=words: bench.target("castaway", [*words, 2, "--stop", "snap"], STOPS),
             "lsan": lambda words=words: bench.target("LeakSanitizer", [*words, 2, "--stop", "lsan"]),
         })
         gaps = [get(results, name, "largest_gap_us") for name in ("plain", "castaway", "lsan")]

@@ -1,7 +1,7 @@
 // A program to be measured under a profiler: a heap of blocks, threads that wait, and the largest gap that one of its
 // own threads sees in its loop.
 //
-//   bench_target [--heap MIB] [--block BYTES] [--shuffled 0|1] [--threads N] [--seconds S] [--stop none|fork|lsan]
+//   bench_target [--heap MIB] [--block BYTES] [--shuffled 0|1] [--threads N] [--seconds S] [--stop none|fork|lsan|snap]
 //                [--pairs N] [--pair-threads N] [--sync N] [--bandwidth MIB]
 //
 // The heap is one linked list, so that everything is live: in the order of allocation, which is kind to whoever marks
@@ -9,11 +9,15 @@
 // and at the end `largest_gap_us N`. With
 //
 //   --stop       once a second its own thread forks a child that ends at once, which is the least that any copy of the
-//                process can cost; or it has LeakSanitizer, which must be preloaded, check for leaks
+//                process can cost; or it has LeakSanitizer, which must be preloaded, check for leaks; or another
+//                thread has castaway, preloaded, make a safepoint, and the loop lasts until there were two
 //   --pairs      `pair_ns N`: a malloc and a free of 64 bytes in a window of 64 hot blocks, in each of --pair-threads
 //   --sync       `mutex_ns`, `condition_ns`, `semaphore_ns`: lock and unlock, notify, post and wait, uncontended
 //   --bandwidth  `read_gbs`, `copy_gbs`: streaming over that much memory
+#include "castaway/castaway.h"
+
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -79,9 +83,11 @@ Options read_options(int argc, char **argv) {
     else
       refuse("unknown option", name);
   }
-  if (options.stop != "none" && options.stop != "fork" && options.stop != "lsan") refuse("no such stop:", options.stop);
+  constexpr std::string_view kStops[] = {"none", "fork", "lsan", "snap"};
+  if (std::ranges::find(kStops, options.stop) == std::end(kStops)) refuse("no such stop:", options.stop);
   if (options.stop == "lsan" && !__lsan_do_recoverable_leak_check)
     refuse("LeakSanitizer is not there for --stop", "lsan");
+  if (options.stop == "snap" && !castaway_present()) refuse("castaway is not there for --stop", "snap");
   if (options.block < 16) refuse("too small for a block:", std::to_string(options.block));
   return options;
 }
@@ -145,11 +151,25 @@ void fork_once() {
   if (child < 0) refuse("fork failed:", std::strerror(errno));
 }
 
+constexpr int kSafepoints = 2;
+std::atomic<int> safepoints;
+
+void make_safepoints() {
+  for (int i = 0; i < kSafepoints; ++i) {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    if (castaway_snap() != 1) refuse("no safepoint could be made", "");
+    ++safepoints;
+  }
+}
+
 double largest_gap_us(const Options &options) {
+  std::thread snapper;
+  if (options.stop == "snap") snapper = std::thread(make_safepoints);
   auto begin = Clock::now(), last = begin, next_stop = begin + std::chrono::seconds(1);
   Clock::duration largest{};
-  while (last - begin < std::chrono::duration<double>(options.seconds)) {
-    bool stops = options.stop != "none" && last >= next_stop;
+  auto awaits_safepoints = [&] { return snapper.joinable() && safepoints < kSafepoints; };
+  while (last - begin < std::chrono::duration<double>(options.seconds) || awaits_safepoints()) {
+    bool stops = (options.stop == "fork" || options.stop == "lsan") && last >= next_stop;
     if (stops && options.stop == "fork") fork_once();
     if (stops && options.stop == "lsan") __lsan_do_recoverable_leak_check();
     auto now = Clock::now();
@@ -160,6 +180,7 @@ double largest_gap_us(const Options &options) {
     last = Clock::now();
     next_stop = last + std::chrono::seconds(1);
   }
+  if (snapper.joinable()) snapper.join();
   return std::chrono::duration<double, std::micro>(largest).count();
 }
 
