@@ -420,6 +420,9 @@ def read_options():
     return options
 
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def run_parts(bench, names):
     tables = []
     for number, name in enumerate(names, 1):
@@ -431,12 +434,15 @@ def run_parts(bench, names):
 
 
 def interrupt(*_):
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not end the cleaning up
     raise KeyboardInterrupt
 
 
 def main():
     options = read_options()
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in INTERRUPTS:
+        signal.signal(number, interrupt)
     about = facts(datetime.datetime.now())
     print("\n".join(f"{key}: {value}" for key, value in about[:-1]))
     names = [name for name in PARTS if not options.parts or name in options.parts]
@@ -447,8 +453,6 @@ def main():
             tables = run_parts(bench, names)
         except KeyboardInterrupt:
             return 130
-        finally:
-            bench.kill()
     missed = [text for table in tables for met, text, _ in table.bars if met == "NO"]
     print(f"{len(missed)} bars missed{': ' if missed else ''}{'; '.join(missed)}")
     if not options.quick and not options.parts:
