@@ -8,6 +8,7 @@ writes bench/RESULTS.md. A rival that is not installed is "-". Exit status 0 als
 """
 import argparse
 import datetime
+import json
 import os
 import pathlib
 import platform
@@ -187,15 +188,24 @@ def mark(bench):
     return [table, mark_buffers(bench)]
 
 
+def scanner_alone(bench):
+    """GB/s over buffers in fresh huge pages, not in a copy of a process and at no low priority."""
+    words = [bench.build / "bin/mark_bench", "--benchmark_filter=buffers", "--benchmark_format=json"]
+    text = bench.run("glibc", words) if words[0].exists() else None
+    return {"gbs": json.loads(text)["benchmarks"][0]["bytes_per_second"] / 1e9} if text else {}
+
+
 def mark_buffers(bench):
     count = bench.choose(4096, 16384)
-    limits = in_turn(bench.choose(1, 3), {"": lambda: bench.target("glibc", ["--seconds", 0, "--bandwidth", 512])})
+    limits = in_turn(bench.choose(1, 3), {
+        "": lambda: bench.target("glibc", ["--seconds", 0, "--bandwidth", 512]), "alone": lambda: scanner_alone(bench)})
     results = mark_shape(bench, "buffers", count)
     table = Table(f"Mark of {count} buffers of 64 KiB without pointers, one thread", ["", "GB/s", "of streaming reads"])
     read = get(limits, "", "read_gbs")
     rates = {"streaming read": read, "memcpy": get(limits, "", "copy_gbs")}
     for marker, name in zip(MARKERS, ("castaway", "Boehm GC", "LeakSanitizer")):
         rates[name] = ratio(get(results, marker, "bytes"), get(results, marker, "mark_ns"))
+    rates["castaway's scanner alone, huge pages"] = get(limits, "alone", "gbs")
     for name, rate in rates.items():
         table.rows.append([name, shown(rate), shown(ratio(rate, read))])
     table.bar_at_least("castaway, of streaming reads", ratio(rates["castaway"], read), 0.6)
