@@ -236,8 +236,8 @@ def memory(bench):
     table = Table("Resident memory, MiB, blocks of 64 bytes", [
         "heap", "plain", "castaway", "more", "LeakSanitizer, more", "heap profiler, more", "heaptrack, more"])
     names = ["glibc", "castaway", "LeakSanitizer", "tcmalloc heap profiler", "heaptrack"]
-    for mib in (0, 1024):
-        rivals = names[:3] if bench.quick else names  # the others take minutes for so many blocks
+    for mib in bench.choose((0, 1024), (0, 128, 1024)):
+        rivals = names if mib <= 128 else names[:3]  # the others take minutes for so many blocks
         results = in_turn(bench.choose(1, 3), {
             name: lambda name=name, mib=mib: bench.target(name, ["--heap", mib, "--seconds", 0]) for name in rivals})
         kib = [get(results, name, "resident_kib") for name in names]

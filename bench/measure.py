@@ -148,10 +148,12 @@ class Bench:
 
 
 def in_turn(repeats, runs):
-    """{name: function that makes one run}: all in turn, again and again; {name: {key: median}}."""
+    """{name: function that makes one run}: all in turn, there and back, so that none always comes
+    after the same one, and finds the caches as that leaves them; {name: {key: median}}."""
     values = {name: {} for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
+    for count in range(repeats):
+        turn = list(runs.items())
+        for name, run in turn[:: -1 if count % 2 else 1]:
             for key, value in run().items():
                 values[name].setdefault(key, []).append(value)
     return {name: {key: statistics.median(numbers) for key, numbers in each.items()} for name, each in values.items()}
