@@ -1,47 +1,102 @@
 // A program to be measured under a profiler: a heap of blocks, threads that wait, and the largest gap that one of its
 // own threads sees in its loop.
 //
-//   bench_target [--heap MIB] [--block BYTES] [--threads N] [--seconds S] [--pairs N]
+//   bench_target [--heap MIB] [--block BYTES] [--shuffled 0|1] [--threads N] [--seconds S] [--stop none|fork|lsan|snap]
+//                [--pairs N] [--pair-threads N] [--sync N] [--bandwidth MIB]
 //
-// The heap is one linked list in random order of memory, so that everything is live and marking cannot stream.
-// Prints `ready`, and at the end `largest_gap_us N`, and with --pairs `pair_ns N`: a malloc and a free of 64 bytes in
-// a window of 64 hot blocks.
+// The heap is one linked list, so that everything is live: in the order of allocation, which is kind to whoever marks
+// it, or --shuffled, as after hours of churn. Prints `resident_kib N` when all that is set up, then `ready`,
+// and at the end `largest_gap_us N`. With
+//
+//   --stop       once a second its own thread forks a child that ends at once, which is the least that any copy of the
+//                process can cost; or it has LeakSanitizer, which must be preloaded, check for leaks; or another
+//                thread has castaway, preloaded, make a safepoint, and the loop lasts until there were two
+//   --pairs      `pair_ns N`: a malloc and a free of 64 bytes in a window of 64 hot blocks, in each of --pair-threads
+//   --sync       `mutex_ns`, `condition_ns`, `semaphore_ns`: lock and unlock, notify, post and wait, uncontended
+//   --bandwidth  `read_gbs`, `copy_gbs`: streaming over that much memory
+#include "castaway/castaway.h"
+
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <random>
+#include <semaphore.h>
 #include <string_view>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 #include <vector>
+
+extern "C" [[gnu::weak]] int __lsan_do_recoverable_leak_check();
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-  size_t heap_mib = 0, block = 64, threads = 0, pairs = 0;
+  size_t heap_mib = 0, block = 64, threads = 0, pairs = 0, pair_threads = 1, sync = 0, shuffled = 0, bandwidth_mib = 0;
   double seconds = 3;
+  std::string_view stop = "none";
 };
+
+[[noreturn]] void refuse(const char *what, std::string_view value) {
+  std::fprintf(stderr, "bench_target: %s '%.*s'\n", what, static_cast<int>(value.size()), value.data());
+  std::exit(2);
+}
+
+double read_number(const char *text) {
+  char *end = nullptr;
+  double value = std::strtod(text, &end);
+  if (end == text || *end || !(value >= 0)) refuse("not a number:", text);
+  return value;
+}
+
+size_t *find_size(Options &options, std::string_view name) {
+  if (name == "--heap") return &options.heap_mib;
+  if (name == "--block") return &options.block;
+  if (name == "--threads") return &options.threads;
+  if (name == "--pairs") return &options.pairs;
+  if (name == "--shuffled") return &options.shuffled;
+  if (name == "--pair-threads") return &options.pair_threads;
+  if (name == "--sync") return &options.sync;
+  if (name == "--bandwidth") return &options.bandwidth_mib;
+  return nullptr;
+}
 
 Options read_options(int argc, char **argv) {
   Options options;
-  for (int i = 1; i + 1 < argc; i += 2) {
+  for (int i = 1; i < argc; i += 2) {
     std::string_view name = argv[i];
-    double value = std::atof(argv[i + 1]);
-    if (name == "--heap")
-      options.heap_mib = static_cast<size_t>(value);
-    else if (name == "--block")
-      options.block = static_cast<size_t>(value);
-    else if (name == "--threads")
-      options.threads = static_cast<size_t>(value);
-    else if (name == "--pairs")
-      options.pairs = static_cast<size_t>(value);
+    if (i + 1 == argc) refuse("a value is missing after", name);
+    if (size_t *size = find_size(options, name))
+      *size = static_cast<size_t>(read_number(argv[i + 1]));
     else if (name == "--seconds")
-      options.seconds = value;
+      options.seconds = read_number(argv[i + 1]);
+    else if (name == "--stop")
+      options.stop = argv[i + 1];
+    else
+      refuse("unknown option", name);
   }
+  constexpr std::string_view kStops[] = {"none", "fork", "lsan", "snap"};
+  if (std::ranges::find(kStops, options.stop) == std::end(kStops)) refuse("no such stop:", options.stop);
+  if (options.stop == "lsan" && !__lsan_do_recoverable_leak_check)
+    refuse("LeakSanitizer is not there for --stop", "lsan");
+  if (options.stop == "snap" && !castaway_present()) refuse("castaway is not there for --stop", "snap");
+  if (options.block < 16) refuse("too small for a block:", std::to_string(options.block));
   return options;
+}
+
+// The time that `body` takes, in ns per operation.
+template <class Body> double ns_per(size_t operations, const Body &body) {
+  auto begin = Clock::now();
+  body();
+  return std::chrono::duration<double, std::nano>(Clock::now() - begin).count() / static_cast<double>(operations);
 }
 
 struct Node {
@@ -49,14 +104,36 @@ struct Node {
 };
 Node *heap; // keeps all of it alive
 
+Node *new_node(size_t bytes) {
+  auto *node = static_cast<Node *>(std::malloc(bytes));
+  std::memset(static_cast<void *>(node), 0, bytes);
+  return node;
+}
+
+void push(Node *node) {
+  node->next = heap;
+  heap = node;
+}
+
 void build_heap(const Options &options) {
   size_t count = (options.heap_mib << 20) / options.block;
-  for (size_t i = 0; i < count; ++i) {
-    auto *node = static_cast<Node *>(std::malloc(options.block));
-    std::memset(static_cast<void *>(node), 0, options.block);
-    node->next = heap;
-    heap = node;
+  if (!options.shuffled) {
+    for (size_t i = 0; i < count; ++i) push(new_node(options.block));
+    return;
   }
+  std::vector<Node *> nodes(count);
+  for (Node *&node : nodes) node = new_node(options.block);
+  std::shuffle(nodes.begin(), nodes.end(), std::mt19937_64(1));
+  for (Node *node : nodes) push(node);
+}
+
+void print_resident() {
+  long pages = 0;
+  if (FILE *file = std::fopen("/proc/self/statm", "r")) {
+    if (std::fscanf(file, "%*d %ld", &pages) != 1) pages = 0;
+    std::fclose(file);
+  }
+  std::printf("resident_kib %ld\n", pages * sysconf(_SC_PAGESIZE) / 1024);
 }
 
 std::mutex mutex;
@@ -68,28 +145,113 @@ void wait_for_end() {
   condition.wait(lock, [] { return over; });
 }
 
-double largest_gap_us(double seconds) {
-  auto begin = Clock::now(), last = begin;
+void fork_once() {
+  pid_t child = fork();
+  if (child == 0) _exit(0);
+  if (child < 0) refuse("fork failed:", std::strerror(errno));
+}
+
+constexpr int kSafepoints = 2;
+std::atomic<int> safepoints;
+
+void make_safepoints() {
+  for (int i = 0; i < kSafepoints; ++i) {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    if (castaway_snap() != 1) refuse("no safepoint could be made", "");
+    ++safepoints;
+  }
+}
+
+double largest_gap_us(const Options &options) {
+  std::thread snapper;
+  if (options.stop == "snap") snapper = std::thread(make_safepoints);
+  auto begin = Clock::now(), last = begin, next_stop = begin + std::chrono::seconds(1);
   Clock::duration largest{};
-  while (last - begin < std::chrono::duration<double>(seconds)) {
+  auto awaits_safepoints = [&] { return snapper.joinable() && safepoints < kSafepoints; };
+  while (last - begin < std::chrono::duration<double>(options.seconds) || awaits_safepoints()) {
+    bool stops = (options.stop == "fork" || options.stop == "lsan") && last >= next_stop;
+    if (stops && options.stop == "fork") fork_once();
+    if (stops && options.stop == "lsan") __lsan_do_recoverable_leak_check();
     auto now = Clock::now();
     largest = std::max(largest, now - last);
     last = now;
+    if (!stops) continue;
+    while (waitpid(-1, nullptr, 0) > 0) continue; // teardown of the copy is not part of any stop
+    last = Clock::now();
+    next_stop = last + std::chrono::seconds(1);
   }
+  if (snapper.joinable()) snapper.join();
   return std::chrono::duration<double, std::micro>(largest).count();
 }
 
 double pair_ns(size_t pairs) {
   constexpr size_t kWindow = 64;
   void *blocks[kWindow] = {};
-  auto begin = Clock::now();
-  for (size_t i = 0; i < pairs; ++i) {
-    std::free(blocks[i % kWindow]);
-    blocks[i % kWindow] = std::malloc(64);
-  }
-  auto time = std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
+  double time = ns_per(pairs, [&] {
+    for (size_t i = 0; i < pairs; ++i) {
+      std::free(blocks[i % kWindow]);
+      blocks[i % kWindow] = std::malloc(64);
+    }
+  });
   for (void *block : blocks) std::free(block);
-  return time / static_cast<double>(pairs);
+  return time;
+}
+
+void print_pairs(const Options &options) {
+  std::vector<double> times(options.pair_threads);
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < times.size(); ++i) threads.emplace_back([&, i] { times[i] = pair_ns(options.pairs); });
+  times[0] = pair_ns(options.pairs);
+  for (std::thread &thread : threads) thread.join();
+  double sum = 0;
+  for (double time : times) sum += time;
+  std::printf("pair_ns %.3f\n", sum / static_cast<double>(times.size()));
+}
+
+void print_sync(size_t count) {
+  std::mutex own;
+  std::condition_variable nobody;
+  sem_t semaphore;
+  sem_init(&semaphore, 0, 0);
+  double locking = ns_per(count, [&] {
+    for (size_t i = 0; i < count; ++i) {
+      own.lock();
+      own.unlock();
+    }
+  });
+  double notifying = ns_per(count, [&] {
+    for (size_t i = 0; i < count; ++i) nobody.notify_one();
+  });
+  double posting = ns_per(count, [&] {
+    for (size_t i = 0; i < count; ++i) {
+      sem_post(&semaphore);
+      sem_wait(&semaphore);
+    }
+  });
+  sem_destroy(&semaphore);
+  std::printf("mutex_ns %.3f\ncondition_ns %.3f\nsemaphore_ns %.3f\n", locking, notifying, posting);
+}
+
+// Reading needs sums that do not wait for each other.
+uint64_t sum_words(const std::vector<uint64_t> &words) {
+  uint64_t sums[8] = {};
+  for (size_t i = 0; i + 8 <= words.size(); i += 8)
+    for (size_t k = 0; k < 8; ++k) sums[k] += words[i + k];
+  uint64_t sum = 0;
+  for (uint64_t each : sums) sum += each;
+  return sum;
+}
+
+void print_bandwidth(size_t mib) {
+  std::vector<uint64_t> from((mib << 20) / 8, 1), to(from.size(), 2);
+  double bytes = static_cast<double>(from.size()) * 8, read = 1e300, copy = 1e300;
+  for (int i = 0; i < 5; ++i) { // the best: a limit is wanted
+    volatile uint64_t sum = 0;
+    read = std::min(read, ns_per(1, [&] { sum = sum_words(from); }));
+    copy = std::min(copy, ns_per(1, [&] { std::memcpy(to.data(), from.data(), from.size() * 8); }));
+    asm volatile("" : : "r"(to.data()) : "memory");
+  }
+  std::printf("read_gbs %.2f\ncopy_gbs %.2f\n", bytes / read, bytes / copy);
 }
 
 } // namespace
@@ -99,10 +261,13 @@ int main(int argc, char **argv) {
   build_heap(options);
   std::vector<std::thread> threads;
   for (size_t i = 0; i < options.threads; ++i) threads.emplace_back(wait_for_end);
-  if (options.pairs) std::printf("pair_ns %.2f\n", pair_ns(options.pairs));
+  print_resident();
+  if (options.pairs) print_pairs(options);
+  if (options.sync) print_sync(options.sync);
+  if (options.bandwidth_mib) print_bandwidth(options.bandwidth_mib);
   std::puts("ready");
   std::fflush(stdout);
-  if (options.seconds > 0) std::printf("largest_gap_us %.0f\n", largest_gap_us(options.seconds));
+  if (options.seconds > 0) std::printf("largest_gap_us %.0f\n", largest_gap_us(options));
   {
     std::lock_guard lock(mutex);
     over = true;

@@ -1,0 +1,475 @@
+#!/usr/bin/env python3
+"""Benchmarks: castaway and its rivals in turn on this machine, and beside each figure the bar that castaway must meet.
+
+    bench.py [--build DIR] [--quick] [PART...]
+
+Ratios count; what a machine adds to both sides cancels out of them. Still, use a quiet machine. A full run of all parts
+writes bench/RESULTS.md. A rival that is not installed is "-". Exit status 0 also where a bar is missed.
+"""
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+
+from measure import Bench, in_turn
+from profiles import processes
+from server_load import SERVERS
+from visit import Broken, Visit, installed
+
+HERE = pathlib.Path(__file__).resolve().parent
+MIB = 1024  # in KiB, as resident memory is counted
+
+
+# Tables.
+
+
+@dataclass
+class Table:
+    title: str
+    header: list
+    rows: list = field(default_factory=list)
+    bars: list = field(default_factory=list)
+
+    def bar(self, text, value, met):
+        """`value` is what was measured for `text`; `met` is None where a rival was missing."""
+        self.bars.append(("-" if met is None else "yes" if met else "NO", text, value))
+
+    def bar_at_most(self, text, value, limit, form="{:.2f}"):
+        known = value is not None and limit is not None
+        self.bar(text, form.format(value) + (f" of at most {form.format(limit)}" if known else "") if value is not None
+                 else "-", value <= limit if known else None)
+
+    def bar_at_least(self, text, value, limit, form="{:.2f}"):
+        self.bar(text, "-" if value is None else f"{form.format(value)} of at least {form.format(limit)}",
+                 None if value is None else value >= limit)
+
+    def markdown(self):
+        lines = [f"## {self.title}", ""] + markdown_rows(self.header, self.rows)
+        bars = [(text, value, met) for met, text, value in self.bars]
+        if bars:
+            lines += [""] + markdown_rows(["bar", "measured", "met"], bars)
+        return "\n".join(lines) + "\n"
+
+    def text(self):
+        lines = [self.title] + text_rows([self.header] + self.rows)
+        lines += [f"    bar met: {met:3}  {text}: {value}" for met, text, value in self.bars]
+        return "\n".join(lines) + "\n"
+
+
+def markdown_rows(header, rows):
+    def line(cells):
+        return "| " + " | ".join(map(str, cells)) + " |"
+
+    return [line(header), line(["---"] + ["---:"] * (len(header) - 1))] + [line(row) for row in rows]
+
+
+def text_rows(rows):
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
+    return ["    " + "  ".join(str(cell).rjust(width) if i else str(cell).ljust(width)
+                               for i, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
+
+
+def shown(value, form="{:.2f}"):
+    return "-" if value is None else form.format(value)
+
+
+def ratio(value, base):
+    return value / base if value is not None and base else None
+
+
+def get(results, name, key):
+    return results.get(name, {}).get(key)
+
+
+# Parts: each a function of a Bench that returns tables.
+
+
+def malloc(bench):
+    return [malloc_with(bench, threads) for threads in (1, 2)]
+
+
+def malloc_with(bench, threads):
+    pairs = bench.choose(5_000_000, 30_000_000)
+
+    def run(name):
+        count = pairs // bench.rivals[name].slowness
+        return lambda: bench.target(name, ["--seconds", 0, "--pairs", count, "--pair-threads", threads])
+
+    results = in_turn(bench.choose(3, 7), {name: run(name) for name in bench.rivals})
+    table = Table(f"malloc and free of 64 bytes, {threads} thread{'s' * (threads > 1)}",
+                  ["", "ns per pair", "ratio to glibc", "ratio to the same allocator"])
+    times = {name: get(results, name, "pair_ns") for name in bench.rivals}
+    for name, value in times.items():
+        below = times.get(name.removeprefix("castaway over ")) if " over " in name else None
+        table.rows.append([name, shown(value), shown(ratio(value, times["glibc"])), shown(ratio(value, below))])
+    table.bar_at_most("castaway, ratio to glibc", ratio(times["castaway"], times["glibc"]), 1.25)
+    for rival in ("LeakSanitizer", "tcmalloc heap profiler", "tcmalloc heap checker", "heaptrack", "valgrind"):
+        table.bar_at_most(f"castaway, ns, under {rival}", times["castaway"], times[rival])
+    for rival in ("LeakSanitizer", "heaptrack"):
+        table.bar_at_most(f"castaway with every stack, ns, under {rival}", times["castaway, every stack"], times[rival])
+    return table
+
+
+STOPS = {"CASTAWAY_SYMBOLIZE": "off"}
+
+
+def pause(bench):
+    return [pause_at(bench, mib) for mib in bench.choose((512,), (1024, 4096))]
+
+
+def pause_at(bench, mib):
+    in_order = ["--heap", mib, "--seconds"]
+    heap, seconds = ["--shuffled", 1, *in_order], bench.choose(4, 7)
+    results = in_turn(bench.choose(1, 3), {
+        "plain": lambda: bench.target("glibc", [*heap, seconds]),
+        "bare fork": lambda: bench.target("glibc", [*heap, seconds, "--stop", "fork"]),
+        "castaway": lambda: bench.target("castaway", [*heap, 2, "--stop", "snap"], STOPS),
+        "LeakSanitizer": lambda: bench.target("LeakSanitizer", [*heap, 2, "--stop", "lsan"]),
+        "LeakSanitizer, blocks in order": lambda: bench.target("LeakSanitizer", [*in_order, 2, "--stop", "lsan"]),
+    })
+    gaps = {name: get(results, name, "largest_gap_us") for name in results}
+    table = Table(f"Largest gap in a thread's loop, list of 64-byte blocks in random order, {mib} MiB",
+                  ["", "ms", "ratio to a bare fork"])
+    for name, gap in gaps.items():
+        table.rows.append([name, shown(ratio(gap, 1e3), "{:.3f}"), shown(ratio(gap, gaps["bare fork"]))])
+    own = get(results, "castaway", "pause_us")
+    table.rows.append(["castaway, as its profile says", shown(ratio(own, 1e3), "{:.3f}"),
+                       shown(ratio(own, gaps["bare fork"]))])
+    limit = None if gaps["bare fork"] is None else 1.3 * gaps["bare fork"] + 15
+    table.bar_at_most("castaway, us, at most 1.3 x bare fork + 15 us", gaps["castaway"], limit, "{:.0f}")
+    stops = ratio(gaps["LeakSanitizer"], gaps["castaway"])
+    table.bar_at_least("LeakSanitizer's stop / castaway's", stops, 50, "{:.0f}")
+    return table
+
+
+SHAPES = ("list", "tree", "graph", "strings")
+MARKERS = {"castaway": "castaway", "boehm": "glibc", "lsan": "LeakSanitizer"}
+
+
+def mark_shape(bench, shape, count):
+    """{marker: (ns for all, blocks, bytes)}."""
+    if not (bench.build / "bin/mark_target").exists():
+        bench.remark("mark: mark_target was not built, libgc-dev is not there")
+        return {}
+
+    def run(marker):
+        settings = {"CASTAWAY_SYMBOLIZE": "off"}
+        return lambda: bench.target(MARKERS[marker], [marker, shape, count], settings, program="mark_target")
+
+    results = in_turn(bench.choose(1, 3), {marker: run(marker) for marker in MARKERS})
+    if leaked := get(results, "castaway", "leaked"):
+        bench.remark(f"mark {shape}: castaway found {leaked:.0f} leaked blocks where all is live")
+    for each in results.values():
+        each["mark_ns"] = each.get("own_mark_ns", each.get("mark_ns"))
+    return results
+
+
+def mark(bench):
+    table = Table("Mark, one thread, ns per block", ["", "blocks", "castaway", "Boehm GC", "LeakSanitizer",
+                                                     "Boehm / castaway", "LeakSanitizer / castaway"])
+    for shape in SHAPES:
+        results = mark_shape(bench, shape, bench.choose(1 << 20, 8 << 20))
+        times = [ratio(get(results, marker, "mark_ns"), get(results, marker, "blocks")) for marker in MARKERS]
+        to_boehm, to_lsan = ratio(times[1], times[0]), ratio(times[2], times[0])
+        table.rows.append([shape, shown(get(results, "castaway", "blocks"), "{:.0f}"),
+                           *map(shown, [*times, to_boehm, to_lsan])])
+        table.bar_at_least(f"{shape}: times faster than Boehm", to_boehm, 4)
+        table.bar_at_least(f"{shape}: times faster than LeakSanitizer", to_lsan, 10)
+    return [table, mark_buffers(bench)]
+
+
+def scanner_alone(bench):
+    """GB/s over buffers in fresh huge pages, not in a copy of a process and at no low priority."""
+    words = [bench.build / "bin/mark_bench", "--benchmark_filter=buffers", "--benchmark_format=json"]
+    text = bench.run("glibc", words) if words[0].exists() else None
+    return {"gbs": json.loads(text)["benchmarks"][0]["bytes_per_second"] / 1e9} if text else {}
+
+
+def mark_buffers(bench):
+    count = bench.choose(4096, 16384)
+    limits = in_turn(bench.choose(1, 3), {
+        "": lambda: bench.target("glibc", ["--seconds", 0, "--bandwidth", 512]), "alone": lambda: scanner_alone(bench)})
+    results = mark_shape(bench, "buffers", count)
+    table = Table(f"Mark of {count} buffers of 64 KiB without pointers, one thread", ["", "GB/s", "of streaming reads"])
+    read = get(limits, "", "read_gbs")
+    rates = {"streaming read": read, "memcpy": get(limits, "", "copy_gbs")}
+    for marker, name in zip(MARKERS, ("castaway", "Boehm GC", "LeakSanitizer")):
+        rates[name] = ratio(get(results, marker, "bytes"), get(results, marker, "mark_ns"))
+    rates["castaway's scanner alone, huge pages"] = get(limits, "alone", "gbs")
+    for name, rate in rates.items():
+        table.rows.append([name, shown(rate), shown(ratio(rate, read))])
+    table.bar_at_least("castaway, of streaming reads", ratio(rates["castaway"], read), 0.6)
+    return table
+
+
+def threads(bench):
+    table = Table("Pause by waiting threads", ["threads", "plain, ms", "castaway, ms", "as its profile says, ms",
+                                               "LeakSanitizer, ms", "castaway, us per thread"])
+    for count in bench.choose((1000, 5000), (1000, 5000, 10000)):
+        words = ["--threads", count, "--seconds"]
+        results = in_turn(bench.choose(1, 3), {
+            "plain": lambda words=words: bench.target("glibc", [*words, 3]),
+            "castaway": lambda words=words: bench.target("castaway", [*words, 2, "--stop", "snap"], STOPS),
+            "lsan": lambda words=words: bench.target("LeakSanitizer", [*words, 2, "--stop", "lsan"]),
+        })
+        gaps = [get(results, name, "largest_gap_us") for name in ("plain", "castaway", "lsan")]
+        own = get(results, "castaway", "pause_us")
+        known = [value for value in (gaps[1], own) if value is not None]
+        each = ratio(max(known), count) if known else None  # main goes on first, others may be stopped for longer
+        times = [shown(ratio(value, 1e3)) for value in (gaps[0], gaps[1], own, gaps[2])]
+        table.rows.append([count, *times, shown(each, "{:.1f}")])
+        table.bar_at_most(f"{count} threads: us per thread", each, 30, "{:.1f}")
+    return [table]
+
+
+def memory(bench):
+    table = Table("Resident memory, MiB, blocks of 64 bytes", [
+        "heap", "plain", "castaway", "more", "LeakSanitizer, more", "heap profiler, more", "heaptrack, more"])
+    names = ["glibc", "castaway", "LeakSanitizer", "tcmalloc heap profiler", "heaptrack"]
+    for mib in bench.choose((0, 1024), (0, 128, 1024)):
+        rivals = names if mib <= 128 else names[:3]  # the others take minutes for so many blocks
+        results = in_turn(bench.choose(1, 3), {
+            name: lambda name=name, mib=mib: bench.target(name, ["--heap", mib, "--seconds", 0]) for name in rivals})
+        kib = [get(results, name, "resident_kib") for name in names]
+        more = [None if None in (value, kib[0]) else value - kib[0] for value in kib[1:]]
+        table.rows.append([f"{mib} MiB", *(shown(ratio(value, MIB), "{:.1f}") for value in kib[:2]),
+                           *(shown(ratio(value, MIB), "{:.1f}") for value in more)])
+        # The heap is what the allocator holds for it: a block of 64 bytes takes 80.
+        limit = None if kib[0] is None else 0.07 * kib[0] / MIB * (mib > 0) + 4
+        table.bar_at_most(f"heap of {mib} MiB: more, MiB, at most 7 % of plain's resident memory + 4 MiB",
+                          ratio(more[0], MIB), limit, "{:.1f}")
+    return [table]
+
+
+def startup(bench):
+    names = ["glibc", "castaway", "LeakSanitizer", "tcmalloc heap profiler", "heaptrack", "valgrind"]
+
+    def run(name):
+        begin = time.perf_counter()
+        if bench.run(name, [pathlib.Path("/bin/true")]) is None:
+            return {}
+        return {"ms": (time.perf_counter() - begin) * 1e3}
+
+    results = in_turn(bench.choose(15, 100), {name: lambda name=name: run(name) for name in names})
+    plain = get(results, "glibc", "ms")
+    table = Table("Start and end of /bin/true", ["", "ms", "ms more than plain"])
+    for name in names:
+        value = get(results, name, "ms")
+        table.rows.append([name, shown(value), shown(None if value is None else value - plain)])
+    ours = get(results, "castaway", "ms")
+    table.bar_at_most("castaway, ms more than plain", None if ours is None else ours - plain, 3)
+    return [table]
+
+
+NOISE = 0.03  # what two runs of the very same program differ by
+
+
+def sync(bench):
+    words = ["--seconds", 0, "--sync", bench.choose(3_000_000, 20_000_000)]
+    results = in_turn(bench.choose(5, 11), {name: lambda name=name: bench.target(name, words)
+                                           for name in ("glibc", "castaway")})
+    table = Table("Synchronisation, uncontended, ns", ["", "plain", "castaway", "ratio"])
+    for name in ("mutex", "condition", "semaphore"):
+        plain, ours = (get(results, rival, f"{name}_ns") for rival in ("glibc", "castaway"))
+        table.rows.append([name, shown(plain), shown(ours), shown(ratio(ours, plain))])
+        table.bar_at_most(f"{name}: ratio 1.00, and {NOISE} for noise", ratio(ours, plain), 1 + NOISE)
+    return [table]
+
+
+def visit_server(bench, name, castaway, seconds, interval):
+    serve, _ = SERVERS[name]
+    out = bench.new_directory()
+    out.chmod(0o777)
+    settings = {"CASTAWAY_OUTPUT": str(out / "profiles"), "CASTAWAY_LOG": "quiet", "CASTAWAY_INTERVAL": f"{interval}s"}
+    prefix = [bench.build / "bin/castaway", "run", "--"]
+    visit = Visit(bench.build, seconds, prefix if castaway else (), settings if castaway else ())
+    try:
+        per_second, p99 = serve(visit, seconds, bench.build)
+        return {"per_second": per_second, "p99_us": p99}
+    except (Broken, OSError, ValueError, KeyError) as broken:
+        bench.remark(f"{name}{', castaway' * castaway}: {' '.join(str(broken).split())[:300]}")
+        return {}
+    finally:
+        visit.close()
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def servers(bench):
+    seconds, interval = bench.choose((5, 3), (30, 10))
+    table = Table(f"Servers under load, a safepoint every {interval} s", [
+        "", "requests/s, plain", "castaway", "ratio", "p99 us, plain", "castaway", "ratio"])
+    for name, (_, programs) in SERVERS.items():
+        if missing := [each for each in programs if not installed(each)]:
+            bench.remark(f"{name}: {missing[0]} is not installed")
+        runs = {} if missing else {
+            castaway: lambda castaway=castaway, name=name: visit_server(bench, name, castaway, seconds, interval)
+            for castaway in (False, True)}
+        results = in_turn(bench.choose(1, 5), runs)
+        row = [name]
+        for key, form in (("per_second", "{:.0f}"), ("p99_us", "{:.0f}")):
+            plain, ours = get(results, False, key), get(results, True, key)
+            row += [shown(plain, form), shown(ours, form), shown(ratio(ours, plain))]
+            if key == "per_second":
+                table.bar_at_least(f"{name}: throughput, ratio", ratio(ours, plain), 0.98)
+            else:
+                table.bar_at_most(f"{name}: p99, ratio", ratio(ours, plain), 1.05)
+        table.rows.append(row)
+    return [table]
+
+
+def run_report(bench):
+    """Seconds and resident memory of a reporter that makes a profile of a capture with 1000 stacks and more."""
+    out = bench.new_directory()
+    settings = {"CASTAWAY_KEEP_CAPTURES": "1", "CASTAWAY_OUTPUT": str(out)}
+    if bench.run("castaway, every stack", [bench.build / "bin/stacks_target"], settings, out=out) is None:
+        return {}
+    capture = next(out.glob("*.capture"), None)
+    if not capture:
+        return bench.remark("report: no capture was kept") or {}
+    program = str(bench.build / "bin/castaway")
+    (out / "replayed").mkdir()
+    begin = time.perf_counter()
+    words = [program, "report", str(capture), "--output", str(out / "replayed")]
+    silent = [(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)]
+    child = os.posix_spawn(program, words, os.environ, file_actions=silent)
+    _, status, usage = os.wait4(child, 0)
+    if status:
+        return bench.remark(f"report: castaway report ended with {os.waitstatus_to_exitcode(status)}") or {}
+    seconds = time.perf_counter() - begin
+    stacks = max(len(each.samples) for several in processes(out / "replayed").values() for each in several)
+    return {"seconds": seconds, "resident_kib": usage.ru_maxrss, "stacks": stacks}
+
+
+def report(bench):
+    if not (bench.build / "bin/stacks_target").exists():
+        return []
+    values = in_turn(bench.choose(2, 5), {"": lambda: run_report(bench)})[""]
+    seconds, mib = values.get("seconds"), ratio(values.get("resident_kib"), MIB)
+    size = (bench.build / "bin/stacks_target").stat().st_size / 2**20
+    table = Table(f"Report of a program of {size:.0f} MiB with debug information", ["stacks", "s", "resident MiB"])
+    table.rows.append([shown(values.get("stacks"), "{:.0f}"), shown(seconds), shown(mib, "{:.0f}")])
+    table.bar_at_most("seconds", seconds, 2)
+    table.bar_at_most("resident MiB", mib, 300, "{:.0f}")
+    return [table]
+
+
+PARTS = {part.__name__: part for part in (malloc, pause, mark, threads, memory, startup, sync, servers, report)}
+
+
+# The report.
+
+
+def first_line(command):
+    try:
+        text = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
+        return text.splitlines()[0] if text else ""
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def package_versions():
+    packages = ["libc6", "liblsan0", "libgoogle-perftools4", "libgc1", "heaptrack", "valgrind", "libjemalloc2",
+                "libmimalloc2.0", "redis-server", "memcached", "nginx", "postgresql-15"]
+    lines = [first_line(["dpkg-query", "-W", "-f=${Package} ${Version}", name]) for name in packages]
+    return ", ".join(line for line in lines if line)
+
+
+def machine():
+    model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    memory_kib = int(re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1])
+    return f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores, {memory_kib / MIB / MIB:.0f} GiB"
+
+
+def facts(begin):
+    commit = first_line(["git", "-C", str(HERE), "describe", "--always", "--dirty"])
+    return [("date", begin.strftime("%Y-%m-%d %H:%M")), ("machine", machine()), ("kernel", platform.release()),
+            ("load before", f"{os.getloadavg()[0]:.2f}"), ("castaway", commit or "unknown"),
+            ("versions", package_versions()), ("command", "./dev bench")]
+
+
+def write_results(path, about, tables, remarks):
+    text = ["# Benchmark results", "", "Written by `./dev bench`: castaway and its rivals in turn on one machine, the",
+            "median of several runs.", "", *markdown_rows(["", ""], about), "", *(table.markdown() for table in tables)]
+    if remarks:
+        text += ["## Remarks", ""] + [f"- {remark}" for remark in remarks] + [""]
+    part = path.with_suffix(".part")
+    part.write_text("\n".join(text))
+    part.replace(path)
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"bench: {message} (see ./dev bench --help)\n")
+
+
+def read_options():
+    parser = Parser(prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--build", type=pathlib.Path, default=HERE.parent / "build")
+    parser.add_argument("--quick", action="store_true", help="in about three minutes, writes nothing")
+    parser.add_argument("--check-options", action="store_true", help="does nothing else")
+    options = parser.parse_args()
+    if unknown := [part for part in options.parts if part not in PARTS]:
+        parser.error(f"no part '{unknown[0]}', there are {', '.join(PARTS)}")
+    if options.check_options:
+        sys.exit(0)
+    options.build = options.build.resolve()
+    for needed in ("bin/bench_target", "bin/castaway", "lib/libcastaway.so"):
+        if not (options.build / needed).exists():
+            parser.error(f"{options.build / needed} is not there: ./dev build")
+    return options
+
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run_parts(bench, names):
+    tables = []
+    for number, name in enumerate(names, 1):
+        print(f"{number}/{len(names)} {name} ...", file=sys.stderr, flush=True)
+        for table in PARTS[name](bench):
+            tables.append(table)
+            print(table.text(), flush=True)
+    return tables
+
+
+def interrupt(*_):
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not end the cleaning up
+    raise KeyboardInterrupt
+
+
+def main():
+    options = read_options()
+    for number in INTERRUPTS:
+        signal.signal(number, interrupt)
+    about = facts(datetime.datetime.now())
+    print("\n".join(f"{key}: {value}" for key, value in about[:-1]))
+    names = [name for name in PARTS if not options.parts or name in options.parts]
+    with tempfile.TemporaryDirectory(prefix="castaway-bench-", ignore_cleanup_errors=True) as directory:
+        pathlib.Path(directory).chmod(0o755)  # servers run as other users
+        bench = Bench(options.build, options.quick, pathlib.Path(directory))
+        try:
+            tables = run_parts(bench, names)
+        except KeyboardInterrupt:
+            return 130
+    missed = [text for table in tables for met, text, _ in table.bars if met == "NO"]
+    print(f"{len(missed)} bars missed{': ' if missed else ''}{'; '.join(missed)}")
+    if not options.quick and not options.parts:
+        write_results(HERE / "RESULTS.md", about, tables, bench.remarks)
+        print(f"written: {HERE / 'RESULTS.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
