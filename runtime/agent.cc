@@ -9,6 +9,7 @@
 #include <csignal>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 namespace castaway {
 
@@ -128,6 +129,17 @@ uint64_t time_to_wait(uint64_t now, uint32_t requested) {
   return until > now ? until - now : 0;
 }
 
+// Where the agent has to go while the process stays: the tracer shares the memory and would count as a thread. A stop
+// is brought to its end, a copy that is being scanned is not.
+void end_safepoint() {
+  while (the_agent.under_way && !safepoint_done(the_agent.safepoint)) {
+    if (the_agent.safepoint.phase.load(std::memory_order_acquire) != Phase::stopping)
+      abandon_safepoint(the_agent.safepoint);
+    sys::sleep_ns(kMillisecond);
+  }
+  the_agent.under_way = false;
+}
+
 void run() {
   while (!ending()) {
     // Both read before the look at what there is to do: what comes after it ends the wait below at once.
@@ -146,7 +158,9 @@ void run() {
     uint64_t wait = time_to_wait(sys::now_ns(), requested);
     if (!ending() && wait > 0) wait_for_work(seen, requested, wait);
   }
-  if (the_agent.finish.load(std::memory_order_acquire)) leave_files(the_agent);
+  if (the_agent.finish.load(std::memory_order_acquire)) return leave_files(the_agent);
+  end_safepoint();
+  the_agent.status.close();
 }
 
 void set_ready() {
@@ -156,6 +170,7 @@ void set_ready() {
 
 int agent_main(void *) {
   sys::call(SYS_prctl, PR_SET_NAME, "castaway", 0, 0, 0);
+  sys::call(SYS_chdir, "/"); // all our paths are absolute, and nobody's mount is busy because of us
   uint32_t seen = the_agent.bell.load(std::memory_order_acquire);
   if (!the_agent.hurry.load(std::memory_order_acquire) && !ending()) sys::futex_wait(&the_agent.bell, seen, kSettle);
   bool can_run = !(ending() && !the_agent.hurry.load(std::memory_order_acquire)) && open_files(the_agent);
@@ -182,8 +197,10 @@ long create_agent_task() {
   if (!stack || !pointer) return -ENOMEM;
   uint64_t all = ~uint64_t{0}, before;
   sys::call(SYS_rt_sigprocmask, SIG_BLOCK, &all, &before, sizeof all);
-  unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
-                        CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+  // No CLONE_FS: setns(2) into a mount namespace fails where anybody shares the root directory, and after a chroot(2)
+  // we still find our files.
+  unsigned long flags = CLONE_VM | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
+                        CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
   long tid = arch::start_task(flags, static_cast<char *>(stack) + kStackSize, agent_main, nullptr,
                               reinterpret_cast<int *>(&the_agent.tid), pointer);
   sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
@@ -205,9 +222,18 @@ bool start_agent(const Config &config) {
 void end_agent() {
   the_agent.end.store(true, std::memory_order_release);
   ring(the_agent.bell);
-  // The kernel clears the word when the thread is gone, and wakes.
-  while (int tid = the_agent.tid.load(std::memory_order_acquire))
+  constexpr int kLooks = 10'000;
+  int last = 0;
+  while (int tid = the_agent.tid.load(std::memory_order_acquire)) {
+    last = tid;
     sys::futex_wait(&the_agent.tid, static_cast<uint32_t>(tid), 100 * kMillisecond, true);
+  }
+  // The kernel clears the word when the thread leaves the memory, which is some time before it counts as gone. It stays
+  // longer where a debugger has to see its end.
+  for (int i = 0; i < kLooks && last && sys::call(SYS_tgkill, sys::process_id(), last, 0) == 0; ++i)
+    sys::sleep_ns(kMillisecond / 10);
+  // Takes the kernel's lock under which the thread is removed from all lists, the first of which we have looked at.
+  sys::call(SYS_getpriority, PRIO_PGRP, 0);
 }
 
 void await_agent_ready() {

@@ -141,7 +141,6 @@ bool open_files(AgentState &agent) {
   take_name(agent, Proc(files.proc, pid));
   agent.status_name.clear();
   agent.status_name << "." << agent.name.view() << "." << pid << kStatusSuffix;
-  agent.status.forget();
   remove_earlier_pages(files.output, pid);
   agent.status.open(files.output, agent.status_name.c_str(), pid);
   agent.served_requests = 0;

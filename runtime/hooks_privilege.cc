@@ -1,14 +1,16 @@
 // The hooks for calls that concern the agent, since libc does not know that thread: namespaces and credentials.
 //
-// unshare and setns into a user or mount namespace need a process of one thread: the agent ends before and starts
-// again. Credentials are a thread's own in the kernel; libc changes those of all threads that it knows, and here the
-// agent follows. HOOK context, rare calls.
+// unshare into a user namespace, and setns into one of users or of time, need a process of one thread: the agent ends
+// before and starts again. Credentials are a thread's own in the kernel; libc changes those of all threads that it
+// knows, and here the agent follows. HOOK context, rare calls.
 #include "runtime/agent.h"
 #include "runtime/exports.h"
 #include "runtime/real.h"
 #include "runtime/runtime.h"
+#include "runtime/sys.h"
 
 #include <cerrno>
+#include <linux/nsfs.h>
 #include <sched.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -56,6 +58,10 @@ EXPORT int unshare(int flags) {
 EXPORT int setns(int fd, int type) {
   static int (*next)(int, int);
   if (!real_function(next, "setns")) return errno = ENOSYS, -1;
+  constexpr int kSingleThreaded = CLONE_NEWUSER | CLONE_NEWTIME;
+  // Without a type: the one that the descriptor has. An error of this call is setns' as well.
+  long kind = type ? type : sys::call(SYS_ioctl, fd, NS_GET_NSTYPE);
+  if (kind < 0 || !(kind & kSingleThreaded)) return next(fd, type);
   return without_agent([](int f, int t) { return next(f, t); }, fd, type);
 }
 

@@ -81,6 +81,12 @@ void Status::remove(int output, const char *name) {
   fd_ = -1;
 }
 
+void Status::close() {
+  if (page_) sys::call(SYS_munmap, page_, kPageSize);
+  sys::close(fd_);
+  forget();
+}
+
 void Status::forget() {
   page_ = nullptr;
   fd_ = -1;

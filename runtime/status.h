@@ -25,7 +25,9 @@ public:
   // Makes the file NAME in the directory `output`. False where that fails: nobody can then ask for a safepoint.
   bool open(int output, const char *name, int pid);
   void remove(int output, const char *name);
-  // In the child of a fork, and before open() again: the file is another's.
+  // Before open() again; the file stays.
+  void close();
+  // In the child of a fork: the file is another's.
   void forget();
 
   // How many safepoints have been asked for from outside so far.

@@ -51,7 +51,8 @@ const CalmCase kCases[] = {
     {"stop_and_continue", 3},
     {"set_user", 1},
     {"change_root", 1},
-    {"set_namespaces", 1},
+    {"set_namespaces", 3},
+    {"children_unshare_user", 3},
     {"unshare_others", 2},
     {"unshare_pid", 1},
     {"unshare_user", 0, "0"}, // with an agent thread it could not work

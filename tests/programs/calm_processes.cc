@@ -241,6 +241,20 @@ int unshare_user(int argc, char **argv) {
   return done(argv);
 }
 
+// The same again and again, by children that have an agent each, while safepoints are being scanned.
+int children_unshare_user(int argc, char **argv) {
+  repeat(span_of(argc, argv, 1000), [] {
+    pid_t child = fork();
+    if (child == 0) {
+      use_heap(Milliseconds(60 + rand() % 60));
+      _exit(unshare(CLONE_NEWUSER) == 0 ? 0 : errno);
+    }
+    int status = exit_status(child);
+    return expect(status == 0, "unshare: %s", strerror(status));
+  });
+  return done(argv);
+}
+
 // As container runtimes do it, again and again, while safepoints are being scanned.
 int set_namespaces(int argc, char **argv) {
   if (getuid() != 0) return done(argv);
@@ -295,6 +309,7 @@ constexpr Case kCases[] = {
     {"set_user", set_user},
     {"change_root", change_root},
     {"unshare_user", unshare_user},
+    {"children_unshare_user", children_unshare_user},
     {"set_namespaces", set_namespaces},
     {"unshare_others", unshare_others},
     {"unshare_pid", unshare_pid},
