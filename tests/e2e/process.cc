@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <fstream>
 #include <map>
 #include <poll.h>
 #include <stdexcept>
@@ -183,8 +182,14 @@ Ended run(const Command &command, Seconds most) { return Process(command).finish
 void sleep_for(Seconds span) { std::this_thread::sleep_for(span); }
 
 std::string text_of(const std::filesystem::path &path) {
-  std::ifstream file(path, std::ios::binary);
-  return std::string(std::istreambuf_iterator<char>(file), {});
+  // Not with a stream: reading /proc of a process that has just ended is an error, which a stream's buffer throws.
+  std::string text;
+  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  char buffer[16384];
+  for (ssize_t got; fd >= 0 && (got = read(fd, buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<size_t>(got));
+  if (fd >= 0) close(fd);
+  return text;
 }
 
 std::vector<pid_t> helpers_of(pid_t pid) {
