@@ -1,4 +1,5 @@
 // Surroundings in which a safepoint is hard to make, or impossible: see tests/e2e/hostile_test.cc.
+#include "include/castaway/castaway.h"
 #include "support.h"
 
 #include <cerrno>
@@ -124,9 +125,9 @@ int fill() {
   return 0;
 }
 
-// glibc finds the heap damaged, says so, and aborts.
+// glibc finds the heap damaged, says so, and aborts. A safepoint has been made by then, where castaway is there.
 int damage(const char *how) {
-  usleep(300'000);
+  castaway_snap();
   std::string_view name = how;
   char *volatile block = static_cast<char *>(malloc(24)); // volatile: the compiler knows better than to do this
   char *volatile next = static_cast<char *>(malloc(1400));
