@@ -20,6 +20,7 @@
 // Nothing here makes a system call; a missing leaf is asked of the function given to the constructor.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -211,6 +212,16 @@ public:
     uint64_t value = join_sevens(bytes >> 8);
     uint64_t size = value & ((uint64_t{1} << kLargeSizeBits) - 1);
     return {begin, static_cast<size_t>(size), (value >> kLargeSizeBits) != 0};
+  }
+
+  // The two bytes at `code`, the first one lowest: all that there is to say of a small block.
+  static uint16_t code_at(const uint8_t *code) { return static_cast<uint16_t>(code[0] | code[1] << 8); }
+  // The size of the small block with this code; 0 for a large one.
+  static size_t small_size(uint16_t code) {
+    size_t first = code & 0xff;
+    if (first >= kLarge) return 0;
+    if (first <= kFlaggedGranule) return std::min(first, kGranule);
+    return ((first - kSmallBase - 1) << kGranuleBits) + (code >> 8 & 0x0f) + 1;
   }
 
 private:

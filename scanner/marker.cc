@@ -11,7 +11,8 @@ namespace castaway {
 bool Marker::build(Objects &objects, size_t watches, Workspace &workspace) {
   objects_ = &objects;
   if (!objects.bounds().empty()) filter_ = PointerFilter(objects.bounds());
-  work_ = take_table<Item>(workspace, objects.count());
+  gather_ = PointerFilter::fastest();
+  work_ = take_table<Item>(workspace, objects.count() + 1); // one more is written than is pushed
   woken_ = take_table<Object>(workspace, watches);
   return work_.data() && woken_.data();
 }
@@ -19,131 +20,159 @@ bool Marker::build(Objects &objects, size_t watches, Workspace &workspace) {
 template <Phase P> void Marker::scan(Range range) {
   Words words(range);
   words_read_ += words.size();
-  const Word *at = words.begin;
-  for (; at + PointerFilter::kGroup <= words.end; at += PointerFilter::kGroup)
-    for (uint32_t found = filter_.candidates(at); found; found &= found - 1) consider<P>(at[__builtin_ctz(found)]);
-  for (; at < words.end; ++at) consider<P>(*at);
+  for (const Word *at = words.begin; at < words.end;) {
+    size_t found = gather_(filter_, at, words.end, addresses_ + in_, kAddresses - in_);
+    in_ = P == Phase::refer ? without_own(found) : in_ + found;
+    if (in_ - fetched_ >= kBatch) pump<P>();
+  }
+}
+
+// Drops the pointers of self_ to itself from those just found. Returns the end of the others.
+size_t Marker::without_own(size_t found) {
+  uintptr_t *begin = addresses_ + in_;
+  auto own = [&](uintptr_t address) { return self_.contains(address); };
+  return static_cast<size_t>(std::remove_if(begin, begin + found, own) - addresses_);
 }
 
 template <Phase P> void Marker::consider(std::span<const uintptr_t> values) {
-  for (uintptr_t value : values) consider<P>(value);
+  for (uintptr_t value : values) append<P>(value);
 }
 
 template <Phase P> void Marker::scan_code(Range range) {
   for (uintptr_t at = range.begin; at + sizeof(uint32_t) <= range.end; ++at) {
     uintptr_t word = 0;
     std::memcpy(&word, reinterpret_cast<const void *>(at), std::min(sizeof word, range.end - at));
-    consider<P>(word);
-    consider<P>(static_cast<uint32_t>(word));
+    append<P>(word);
+    append<P>(static_cast<uint32_t>(word));
   }
 }
 
-template <Phase P> inline void Marker::consider(uintptr_t word) {
-  uintptr_t address = address_in(word);
-  if (!filter_.passes(address)) return;
-  if (P == Phase::refer && self_.contains(address)) return;
-  // Not in a function of its own: GCC takes one that only prefetches for one without effects and drops the call.
-  const Leaf &leaf = objects_->leaf(address);
-  if (leaf.codes) {
+template <Phase P> inline void Marker::append(uintptr_t word) {
+  addresses_[in_] = address_in(word);
+  in_ += filter_.passes(addresses_[in_]);
+  if (in_ - fetched_ >= kBatch) pump<P>();
+}
+
+// Fetches what `count` addresses of the queue need to be resolved.
+inline void Marker::fetch(size_t count) {
+  for (; count > 0; --count) {
+    uintptr_t address = addresses_[fetched_++];
+    const Leaf &leaf = objects_->leaf(address);
     size_t granule = HeapMap::granule_in_leaf(address);
     __builtin_prefetch(leaf.codes + granule);
     __builtin_prefetch(leaf.states + granule / 64, 1);
   }
-  if (addresses_.full()) resolve<P>(addresses_.take());
-  addresses_.put(address);
 }
 
-template <Phase P> void Marker::resolve(uintptr_t address) {
-  const Leaf &leaf = objects_->leaf(address);
-  uintptr_t begin = 0;
-  if (leaf.codes) {
-    bool at_start = HeapMap::is_start(leaf.codes[HeapMap::granule_in_leaf(address)]);
-    begin = at_start ? address & ~(HeapMap::kGranule - 1) : objects_->heap().find(address).begin;
-    if (begin) mark_block<P>(at_start ? leaf : objects_->leaf(begin), begin);
+// Moves the queue on by whole batches. What is left leaves at least a batch's room.
+template <Phase P> void Marker::pump() {
+  while (in_ - fetched_ >= kBatch) {
+    fetch(kBatch);
+    if (fetched_ - out_ > kDepth) resolve<P>(kBatch);
   }
+  if (in_ < kAddresses / 2) return;
+  std::memmove(addresses_, addresses_ + out_, (in_ - out_) * sizeof *addresses_);
+  in_ -= out_, fetched_ -= out_, out_ = 0;
+}
+
+// Where there is nothing else to do, all of the queue. Whoever follows a list waits for one block after the other, so
+// the block itself is fetched with what tells whether it is one. False: there was nothing in the queue.
+template <Phase P> bool Marker::flush() {
+  if (in_ == out_) return false;
+  for (size_t i = fetched_; i < in_; ++i) __builtin_prefetch(reinterpret_cast<const void *>(addresses_[i]));
+  fetch(in_ - fetched_);
+  resolve<P>(in_ - out_);
+  in_ = fetched_ = out_ = 0;
+  return true;
+}
+
+template <Phase P> void Marker::resolve(size_t count) {
+  for (; count > 0; --count) mark_one<P>(addresses_[out_++]);
+}
+
+// The usual case: the address is in the first granule of a block, no other object lies there, and nothing is watched.
+template <Phase P> inline void Marker::mark_one(uintptr_t address) {
+  const Leaf &leaf = objects_->leaf(address);
+  if (P != Phase::live || __builtin_expect(!leaf.plain, 0)) return mark_exactly<P>(address);
+  size_t granule = HeapMap::granule_in_leaf(address);
+  uint16_t code = HeapMap::code_at(leaf.codes + granule);
+  if (__builtin_expect(!HeapMap::is_start(static_cast<uint8_t>(code)), 0)) return mark_exactly<P>(address);
+  uint64_t &states = leaf.states[granule / 64];
+  uint64_t bit = uint64_t{1} << (granule % 64);
+  work_[work_count_] = (address / HeapMap::kGranule) << 16 | code;
+  work_count_ += (states & bit) == 0;
+  states |= bit;
+}
+
+template <Phase P> [[gnu::noinline]] void Marker::mark_exactly(uintptr_t address) {
+  const Leaf &leaf = objects_->leaf(address);
+  uintptr_t begin = objects_->heap().find(address).begin;
+  if (begin) mark_block<P>(begin);
   if (begin && !leaf.layered) return;
   objects_->visit_index(leaf, address, [&](size_t position) { mark_extent<P>(position); });
 }
 
-template <Phase P> inline void Marker::mark_block(const Leaf &leaf, uintptr_t begin) {
-  size_t granule = HeapMap::granule_in_leaf(begin);
-  if (move<P>(leaf.states[granule / 64], uint64_t{1} << (granule % 64), begin))
-    found<P>(HeapMap::decode_code(begin, leaf.codes + granule));
+template <Phase P> void Marker::mark_block(uintptr_t begin) {
+  if (!move<P>(objects_->block_states(begin), begin) || P == Phase::refer) return;
+  const uint8_t *code = objects_->heap().leaf_at(begin) + HeapMap::granule_in_leaf(begin);
+  push((begin / HeapMap::kGranule) << 16 | HeapMap::code_at(code));
 }
 
 template <Phase P> void Marker::mark_extent(size_t position) {
   Extent &extent = objects_->index()[position];
-  if (extent.thread == Extent::kHeap) return mark_block<P>(objects_->leaf(extent.begin), extent.begin);
-  if (move<P>(extent.states, 1, kIndexed | position) && P != Phase::refer) push(kIndexed | position);
+  if (extent.thread == Extent::kHeap) return mark_block<P>(extent.begin);
+  if (move<P>(extent.state_bits(), kIndexed | position) && P != Phase::refer) push(kIndexed | position);
 }
 
-template <Phase P> inline bool Marker::move(StateBits &states, uint64_t bit, Object object) {
+template <Phase P> inline bool Marker::move(StateBits states, Object object) {
+  ObjectState state = states.get();
   switch (P) {
   case Phase::live:
-    if (states.high & bit) return false;
-    states.high |= bit;
-    if (states.low & bit) {
-      states.low &= ~bit;
-      woken_[woken_count_++] = object;
-    }
+    if (state >= ObjectState::live) return false;
+    if (state == ObjectState::watched) woken_[woken_count_++] = object;
+    states.set(ObjectState::live);
     return true;
   case Phase::retained:
-    if ((states.high | states.low) & bit) return false;
-    states.high |= bit;
-    states.low |= bit;
+    if (state != ObjectState::unreached) return false;
+    states.set(ObjectState::settled);
     return true;
   case Phase::refer:
-    if ((states.high | states.low) & bit) return false;
-    states.low |= bit;
+    if (state != ObjectState::unreached) return false;
+    states.set(ObjectState::referred);
     return true;
   case Phase::flood:
-    if ((states.high & bit) || !(states.low & bit)) return false;
-    states.high |= bit;
+    if (state != ObjectState::referred) return false;
+    states.set(ObjectState::settled);
     return true;
   }
   return false;
 }
 
-// A block whose state has just been moved.
-template <Phase P> inline void Marker::found(const Block &block) {
-  if (P == Phase::refer) return;
-  if (P == Phase::live) ++live_blocks_;
-  if (P == Phase::retained && !objects_->is_loaders(block)) {
-    ++retained_.blocks;
-    retained_.bytes += objects_->exact_size(block);
-  }
-  if (block.size >= sizeof(Word)) push(item_of(block));
-}
-
-inline Marker::Item Marker::item_of(const Block &block) {
-  static_assert(HeapMap::kSmallBytes / sizeof(Word) < 256 && HeapMap::kGranule == 16);
-  return block.begin << 4 | (block.size > HeapMap::kSmallBytes ? 0 : block.size / sizeof(Word));
-}
-
 template <Phase P> void Marker::mark(Object object) {
   if (object & kIndexed) return mark_extent<P>(object & ~kIndexed);
-  mark_block<P>(objects_->leaf(object), object);
+  mark_block<P>(object);
 }
 
 template <Phase P> void Marker::drain() {
-  for (;;) {
-    if (refill())
-      read<P>(blocks_.take());
-    else if (!addresses_.empty())
-      resolve<P>(addresses_.take());
-    else
-      return;
+  Item batches[2][kBatch];
+  size_t counts[2] = {take_batch(batches[0]), 0};
+  for (unsigned now = 0;; now ^= 1) {
+    counts[!now] = take_batch(batches[!now]);
+    for (size_t i = 0; i < counts[now]; ++i) read<P>(batches[now][i]);
+    counts[now] = 0;
+    if (counts[!now] == 0 && work_count_ == 0 && !flush<P>()) return;
   }
 }
 
-// Moves work into the ring of blocks, fetching their first lines. False when there is nothing to read.
-inline bool Marker::refill() {
-  while (work_count_ && !blocks_.full()) {
-    Item item = work_[--work_count_];
-    if (!(item & kIndexed)) __builtin_prefetch(reinterpret_cast<const void *>((item >> 8) << 4));
-    blocks_.put(item);
+// Takes work from the list, and fetches the first lines of it.
+inline size_t Marker::take_batch(Item *batch) {
+  size_t count = std::min(work_count_, kBatch);
+  for (size_t i = 0; i < count; ++i) {
+    batch[i] = work_[--work_count_];
+    if (!(batch[i] & kIndexed))
+      __builtin_prefetch(reinterpret_cast<const void *>((batch[i] >> 16) * HeapMap::kGranule));
   }
-  return !blocks_.empty();
+  return count;
 }
 
 template <Phase P> void Marker::read(Item item) {
@@ -151,9 +180,18 @@ template <Phase P> void Marker::read(Item item) {
     const Extent &extent = objects_->index()[item & ~kIndexed];
     return scan<P>({extent.begin, extent.end});
   }
-  uintptr_t begin = (item >> 8) << 4;
-  size_t size = (item & 0xff) * sizeof(Word);
-  scan<P>({begin, begin + (size ? size : objects_->heap().decode(begin).size)});
+  uintptr_t begin = (item >> 16) * HeapMap::kGranule;
+  size_t size = HeapMap::small_size(static_cast<uint16_t>(item));
+  if (!size) size = objects_->heap().decode(begin).size;
+  if (P == Phase::live) ++live_blocks_;
+  if (P == Phase::retained) count_retained(objects_->heap().decode(begin));
+  scan<P>({begin, begin + size});
+}
+
+void Marker::count_retained(const Block &block) {
+  if (objects_->is_loaders(block)) return;
+  ++retained_.blocks;
+  retained_.bytes += objects_->exact_size(block);
 }
 
 template <Phase P> void Marker::scan_thread(const ThreadImage &thread, uint32_t number) {

@@ -7,11 +7,12 @@
 //   refer     unreached -> referred              one step from a leaked block; does not go on, ignores self-pointers
 //   flood     referred -> settled                from a directly leaked block, on and on
 //
-// How it is fast: an address is resolved with one code byte and one pair of state words, and a block is read with one
-// or more lines of its own; each is a likely cache miss. So addresses go through a ring (fetched when they enter,
-// resolved when they leave), and found blocks through another before they are read. Behind the rings is the work list,
-// last in, first out, which keeps the walk close to where it is. It cannot overflow: a phase pushes an object at most
-// once, and there is room for all.
+// How it is fast: an address is resolved with one code and one word of states, and a block is read with one or more
+// lines of its own; each is a likely cache miss. So addresses wait in a queue (fetched some time before they are
+// resolved), and so do found blocks before they are read. Both move in batches of fixed length, and whether an address
+// is a pointer or a block was found already changes how far an index moves, not which way a branch goes: nobody could
+// predict those. Behind the batches is the work list, last in, first out, which keeps the walk close to where it is. It
+// cannot overflow: a phase pushes an object at most once, and there is room for all.
 //
 // Owner: scanner. Context: SNAPSHOT or a test; one thread. Fails: build() returns false when the workspace ran out.
 #pragma once
@@ -57,44 +58,37 @@ public:
   uint64_t words_read() const { return words_read_; }
 
 private:
-  // Depths found by measurement, bench/mark_bench.cc: deeper rings cost more instructions than they save misses.
-  static constexpr size_t kAddressRing = 64;
-  static constexpr size_t kBlockRing = 16;
+  // Found by measurement, bench/mark_bench.cc.
+  static constexpr size_t kBatch = 16;      // addresses or blocks that are fetched together
+  static constexpr size_t kDepth = 64;      // fetched addresses that wait
+  static constexpr size_t kAddresses = 512; // room for addresses
 
-  // A block or range that is to be read: first granule << 8 | words, words 0 where there are too many for the field;
-  // or an Object of the index.
+  // A block that is to be read: its first granule << 16 | its code in the heap map; or an Object of the index.
   using Item = uint64_t;
-  static Item item_of(const Block &block);
 
-  template <typename T, size_t kSize> class Ring {
-  public:
-    bool empty() const { return in_ == out_; }
-    bool full() const { return in_ - out_ == kSize; }
-    void put(T value) { slots_[in_++ % kSize] = value; }
-    T take() { return slots_[out_++ % kSize]; }
-
-  private:
-    static_assert((kSize & (kSize - 1)) == 0);
-    T slots_[kSize];
-    uint32_t in_ = 0;
-    uint32_t out_ = 0;
-  };
-
-  template <Phase P> void consider(uintptr_t word);
-  template <Phase P> void resolve(uintptr_t address);
-  template <Phase P> void mark_block(const Leaf &leaf, uintptr_t begin);
+  template <Phase P> void append(uintptr_t word);
+  size_t without_own(size_t found);
+  template <Phase P> void pump();
+  template <Phase P> void resolve(size_t count);
+  template <Phase P> bool flush();
+  template <Phase P> void mark_one(uintptr_t address);
+  template <Phase P> void mark_exactly(uintptr_t address);
+  template <Phase P> void mark_block(uintptr_t begin);
   template <Phase P> void mark_extent(size_t position);
-  template <Phase P> bool move(StateBits &states, uint64_t bit, Object object);
-  template <Phase P> void found(const Block &block);
+  template <Phase P> bool move(StateBits states, Object object);
   template <Phase P> void read(Item item);
-  bool refill();
+  void fetch(size_t count);
+  size_t take_batch(Item *batch);
+  void count_retained(const Block &block);
 
   void push(Item item) { work_[work_count_++] = item; }
 
   Objects *objects_ = nullptr;
   PointerFilter filter_;
-  Ring<uintptr_t, kAddressRing> addresses_;
-  Ring<Item, kBlockRing> blocks_;
+  PointerFilter::Gather gather_ = nullptr;
+  // The queue: from out_ to fetched_ what has been fetched, up to in_ what has not.
+  size_t out_ = 0, fetched_ = 0, in_ = 0;
+  uintptr_t addresses_[kAddresses + PointerFilter::kSlack];
   std::span<Item> work_;
   size_t work_count_ = 0;
   std::span<Object> woken_;

@@ -83,7 +83,8 @@ bool Objects::build_leaves(Workspace &workspace) {
     Leaf &leaf = leaves_[number - first_leaf_];
     leaf.codes = codes;
     leaf.layered = overlaps_;
-    leaf.states = take_table<StateBits>(workspace, HeapMap::kLeafGranules / 64).data();
+    leaf.plain = !overlaps_;
+    leaf.states = take_table<uint64_t>(workspace, 2 * HeapMap::kLeafGranules / 64).data();
     complete &= leaf.states != nullptr;
   });
   return complete;
@@ -98,7 +99,7 @@ void Objects::link_index() {
       Leaf &leaf = leaves_[at];
       if (leaf.first == leaf.last) leaf.first = static_cast<uint32_t>(i);
       leaf.last = static_cast<uint32_t>(i + 1);
-      leaf.layered |= index_[i].thread != Extent::kHeap;
+      if (index_[i].thread != Extent::kHeap) leaf.layered = true, leaf.plain = false;
     }
   }
 }
@@ -120,20 +121,9 @@ bool Objects::is_loaders(const Block &block) const {
   return note && note->loader;
 }
 
-Objects::Bits Objects::bits_of(Object object) const {
-  if (object & kIndexed) return {&index_[object & ~kIndexed].states, 1};
-  size_t granule = HeapMap::granule_in_leaf(object);
-  return {leaf(object).states + granule / 64, uint64_t{1} << (granule % 64)};
-}
-
-ObjectState Objects::state(Object object) const {
-  Bits bits = bits_of(object);
-  return bits.states->get(bits.bit);
-}
-
 void Objects::set_state(Object object, ObjectState state) {
-  Bits bits = bits_of(object);
-  bits.states->set(bits.bit, state);
+  if (!(object & kIndexed) && state == ObjectState::watched) leaf_of(object).plain = false;
+  state_bits(object).set(state);
 }
 
 } // namespace castaway

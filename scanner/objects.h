@@ -2,8 +2,8 @@
 // the two bits of state that each of them has.
 //
 // A heap block's bits stand in bitmaps beside its leaf of the heap map, so that an address is resolved with two cache
-// lines, one of codes and one of states. What those cannot find, the far granules of large blocks and the memory of
-// waiters, is in one index sorted by address, of which each leaf knows its part.
+// lines, one of codes and one of states, of which the states are few. What those cannot find, the far granules of large
+// blocks and the memory of waiters, is in one index sorted by address, of which each leaf knows its part.
 //
 // Owner: scanner. Context: SNAPSHOT or a test; one thread. Fails: build() returns false when the workspace ran out.
 // Invariant: every object lies within bounds(), and leaf() may be asked only of addresses within.
@@ -23,15 +23,14 @@ namespace castaway {
 // before the object is found live, `referred` is the same value after; nothing is watched any more by then.
 enum class ObjectState : uint8_t { unreached = 0, watched = 1, referred = 1, live = 2, settled = 3 };
 
-// The states of 64 granules, or, for an entry of the index, of that one in bit 0.
+// Where the two bits of an object's state are.
 struct StateBits {
-  uint64_t high; // states live and settled
-  uint64_t low;  // states watched, referred and settled
+  uint64_t &high; // of states live and settled
+  uint64_t &low;  // of states watched, referred and settled
+  uint64_t bit;
 
-  ObjectState get(uint64_t bit) const {
-    return static_cast<ObjectState>(((high & bit) ? 2 : 0) | ((low & bit) ? 1 : 0));
-  }
-  void set(uint64_t bit, ObjectState state) {
+  ObjectState get() const { return static_cast<ObjectState>(((high & bit) ? 2 : 0) | ((low & bit) ? 1 : 0)); }
+  void set(ObjectState state) const {
     high = static_cast<unsigned>(state) & 2 ? high | bit : high & ~bit;
     low = static_cast<unsigned>(state) & 1 ? low | bit : low & ~bit;
   }
@@ -41,19 +40,23 @@ struct StateBits {
 struct Extent {
   static constexpr uint32_t kHeap = ~uint32_t{0};
 
-  uintptr_t begin;  // rounded down to a granule: a pointer just below counts as one to it
-  uintptr_t end;    // not included
-  uintptr_t reach;  // the furthest end of this and all entries before: where a search may stop
-  uint32_t thread;  // whose it is: index in the image, or kHeap
-  StateBits states; // of a waiter's range; a heap block's are beside its leaf
+  uintptr_t begin;    // rounded down to a granule: a pointer just below counts as one to it
+  uintptr_t end;      // not included
+  uintptr_t reach;    // the furthest end of this and all entries before: where a search may stop
+  uint32_t thread;    // whose it is: index in the image, or kHeap
+  uint64_t states[2]; // high and low, of a waiter's range; a heap block's are beside its leaf
+
+  StateBits state_bits() { return {states[0], states[1], 1}; }
 };
 
+// 64 MiB of address space.
 struct Leaf {
-  const uint8_t *codes; // of the heap map, null where no block starts in these 64 MiB
-  StateBits *states;    // one for each 64 granules, with codes only
-  uint32_t first;       // the part of the index that overlaps these 64 MiB: from `first` up to
+  const uint8_t *codes; // of the heap map, null where no block starts in it
+  uint64_t *states;     // with codes only: a bit for each granule, first all high ones, then all low ones
+  uint32_t first;       // the part of the index that overlaps this leaf: from `first` up to
   uint32_t last;        // `last`, not included
   bool layered;         // objects may overlap here: a block found in the codes is not the whole answer
+  bool plain;           // it has codes, is not layered, and no object in it has been watched
 };
 
 // Names an object: the beginning of a heap block, or kIndexed | position of an Extent that is no heap block.
@@ -85,8 +88,15 @@ public:
   uint32_t owner_of(Object object) const {
     return object & kIndexed ? index_[object & ~kIndexed].thread : Extent::kHeap;
   }
-  ObjectState state(Object object) const;
+  ObjectState state(Object object) { return state_bits(object).get(); }
   void set_state(Object object, ObjectState state);
+  // Of the heap block that begins here.
+  StateBits block_states(uintptr_t begin) const {
+    constexpr size_t kLow = HeapMap::kLeafGranules / 64;
+    size_t granule = HeapMap::granule_in_leaf(begin);
+    uint64_t *high = leaf(begin).states + granule / 64;
+    return {high[0], high[kLow], uint64_t{1} << (granule % 64)};
+  }
 
   // Calls visit(Object) for every object that contains `address`. At most one where nothing overlaps.
   template <typename Visit> void visit_at(uintptr_t address, Visit visit) const {
@@ -111,18 +121,16 @@ public:
   }
 
 private:
-  struct Bits {
-    StateBits *states;
-    uint64_t bit;
-  };
-
   bool take_inventory(Workspace &workspace);
   void correct_sizes();
   bool add_thread_memory(const Image &image, Workspace &workspace);
   bool merge_into_index(std::span<Extent> ranges, Workspace &workspace);
   bool build_leaves(Workspace &workspace);
   void link_index();
-  Bits bits_of(Object object) const;
+  Leaf &leaf_of(uintptr_t address) { return leaves_[(address >> HeapMap::kLeafBits) - first_leaf_]; }
+  StateBits state_bits(Object object) {
+    return object & kIndexed ? index_[object & ~kIndexed].state_bits() : block_states(object);
+  }
 
   const HeapMap *heap_ = nullptr;
   std::span<const BlockNote> notes_;

@@ -9,10 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 namespace castaway {
 
 // A word of the target's memory, whatever type it has there.
@@ -38,38 +34,28 @@ struct Words {
 
 class PointerFilter {
 public:
-  static constexpr size_t kGroup = 4; // words looked at together
+  // How many entries behind those that are found may be overwritten.
+  static constexpr size_t kSlack = 8;
+
+  // Writes the addresses of those words from `at` up to `end` that may be pointers to `out`, in their order, until less
+  // than kSlack of its `room` is left. Moves `at`, returns the number written.
+  using Gather = size_t (*)(const PointerFilter &, const Word *&at, const Word *end, uintptr_t *out, size_t room);
 
   PointerFilter() = default;
-  explicit PointerFilter(Range bounds)
-      : begin_(bounds.begin), size_(bounds.size()), low_(static_cast<int32_t>(bounds.begin >> 32)),
-        high_(static_cast<int32_t>((bounds.end - 1) >> 32)) {}
+  explicit PointerFilter(Range bounds) : begin_(bounds.begin), size_(bounds.size()) {}
 
+  uintptr_t begin() const { return begin_; }
+  size_t size() const { return size_; }
   bool passes(uintptr_t address) const { return address - begin_ < size_; }
 
-  // A bit for each of the kGroup words at `words` that has to be looked at alone.
-  uint32_t candidates(const Word *words) const {
-#if defined(__SSE2__)
-    // Bits 32 to 47 of four words in four lanes, compared with those of the bounds.
-    __m128 first = _mm_castsi128_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(words)));
-    __m128 second = _mm_castsi128_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(words + 2)));
-    __m128i halves = _mm_castps_si128(_mm_shuffle_ps(first, second, _MM_SHUFFLE(3, 1, 3, 1)));
-    halves = _mm_and_si128(halves, _mm_set1_epi32(0xffff));
-    __m128i out =
-        _mm_or_si128(_mm_cmplt_epi32(halves, _mm_set1_epi32(low_)), _mm_cmpgt_epi32(halves, _mm_set1_epi32(high_)));
-    return static_cast<uint32_t>(_mm_movemask_ps(_mm_castsi128_ps(out))) ^ 0xf;
-#else
-    uint32_t found = 0;
-    for (size_t i = 0; i < kGroup; ++i) found |= static_cast<uint32_t>(passes(address_in(words[i]))) << i;
-    return found;
-#endif
-  }
+  // The version for these vectors, null where this processor has none such. They differ in nothing else.
+  enum class Vectors { none, avx2, avx512 };
+  static Gather version(Vectors vectors);
+  static Gather fastest();
 
 private:
   uintptr_t begin_ = 0;
   size_t size_ = 0;
-  int32_t low_ = 0;
-  int32_t high_ = -1;
 };
 
 } // namespace castaway

@@ -1,0 +1,110 @@
+// The filter's three versions, for processors with and without wide vectors.
+//
+// Owner: scanner. Context: SNAPSHOT or a test. The wide ones drop what is no candidate by moving the others together:
+// which words of a heap are pointers is what no branch predictor knows.
+#include "scanner/words.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace castaway {
+
+namespace {
+
+using Gather = PointerFilter::Gather;
+
+// Words looked at together in the plain version: all of them are dropped with one branch, or none.
+constexpr size_t kGroup = 4;
+
+size_t gather_plain(const PointerFilter &filter, const Word *&at, const Word *end, uintptr_t *out, size_t room) {
+  size_t count = 0;
+  auto append = [&](uintptr_t address) { // no branch
+    out[count] = address;
+    count += filter.passes(address);
+  };
+  for (; at + kGroup <= end && count + PointerFilter::kSlack <= room; at += kGroup) {
+    uintptr_t a = address_in(at[0]), b = address_in(at[1]), c = address_in(at[2]), d = address_in(at[3]);
+    if (!(filter.passes(a) | filter.passes(b) | filter.passes(c) | filter.passes(d))) continue;
+    append(a), append(b), append(c), append(d);
+  }
+  for (; at < end && at + kGroup > end && count + PointerFilter::kSlack <= room; ++at) append(address_in(*at));
+  return count;
+}
+
+#if defined(__x86_64__)
+
+// For each mask of four lanes of 64 bits, as pairs of 32: where each lane's content comes from.
+struct Moves {
+  alignas(32) int32_t from[16][8];
+  constexpr Moves() : from() {
+    for (int mask = 0; mask < 16; ++mask)
+      for (int lane = 0, to = 0; lane < 4; ++lane)
+        if (mask >> lane & 1) from[mask][to] = 2 * lane, from[mask][to + 1] = 2 * lane + 1, to += 2;
+  }
+};
+constexpr Moves kMoves;
+
+[[gnu::target("avx2,popcnt")]] size_t gather_avx2(const PointerFilter &filter, const Word *&at, const Word *end,
+                                                  uintptr_t *out, size_t room) {
+  // Signed comparison with both sides moved down by half of all numbers is unsigned comparison.
+  constexpr auto kHalf = static_cast<int64_t>(uint64_t{1} << 63);
+  const __m256i mask = _mm256_set1_epi64x(static_cast<int64_t>(kAddressMask));
+  const __m256i bias = _mm256_set1_epi64x(static_cast<int64_t>(static_cast<uint64_t>(kHalf) - filter.begin()));
+  const __m256i limit = _mm256_set1_epi64x(static_cast<int64_t>(static_cast<uint64_t>(kHalf) + filter.size()));
+  size_t count = 0;
+  for (; at + 4 <= end && count + PointerFilter::kSlack <= room; at += 4) {
+    __m256i addresses = _mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(at)), mask);
+    __m256i inside = _mm256_cmpgt_epi64(limit, _mm256_add_epi64(addresses, bias));
+    int found = _mm256_movemask_pd(_mm256_castsi256_pd(inside));
+    if (!found) continue;
+    __m256i moves = _mm256_load_si256(reinterpret_cast<const __m256i *>(kMoves.from[found]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(out + count), _mm256_permutevar8x32_epi32(addresses, moves));
+    count += static_cast<size_t>(__builtin_popcount(static_cast<unsigned>(found)));
+  }
+  for (; at < end && at + 4 > end && count + PointerFilter::kSlack <= room; ++at) {
+    out[count] = address_in(*at);
+    count += filter.passes(out[count]);
+  }
+  return count;
+}
+
+[[gnu::target("avx512f,popcnt")]] size_t gather_avx512(const PointerFilter &filter, const Word *&at, const Word *end,
+                                                       uintptr_t *out, size_t room) {
+  const __m512i mask = _mm512_set1_epi64(static_cast<int64_t>(kAddressMask));
+  const __m512i begin = _mm512_set1_epi64(static_cast<int64_t>(filter.begin()));
+  const __m512i size = _mm512_set1_epi64(static_cast<int64_t>(filter.size()));
+  size_t count = 0;
+  while (at < end && count + PointerFilter::kSlack <= room) {
+    size_t left = static_cast<size_t>(end - at);
+    auto here = static_cast<__mmask8>(left >= 8 ? 0xff : (1u << left) - 1);
+    __m512i addresses = _mm512_and_si512(_mm512_maskz_loadu_epi64(here, at), mask);
+    __mmask8 found = _mm512_mask_cmplt_epu64_mask(here, _mm512_sub_epi64(addresses, begin), size);
+    at += left >= 8 ? 8 : left;
+    if (!found) continue;
+    _mm512_storeu_si512(out + count, _mm512_maskz_compress_epi64(found, addresses));
+    count += static_cast<size_t>(__builtin_popcount(found));
+  }
+  return count;
+}
+
+#endif
+
+} // namespace
+
+Gather PointerFilter::version(Vectors vectors) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (vectors == Vectors::avx512) return __builtin_cpu_supports("avx512f") ? gather_avx512 : nullptr;
+  if (vectors == Vectors::avx2) return __builtin_cpu_supports("avx2") ? gather_avx2 : nullptr;
+#endif
+  return vectors == Vectors::none ? gather_plain : nullptr;
+}
+
+Gather PointerFilter::fastest() {
+  for (Vectors each : {Vectors::avx512, Vectors::avx2})
+    if (Gather gather = version(each)) return gather;
+  return gather_plain;
+}
+
+} // namespace castaway

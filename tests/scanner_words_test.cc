@@ -1,0 +1,69 @@
+// The filter: every version that this processor can run finds the same words, which are those within the bounds.
+#include "scanner/words.h"
+
+#include <gtest/gtest.h>
+#include <random>
+#include <vector>
+
+namespace castaway {
+namespace {
+
+using Vectors = PointerFilter::Vectors;
+
+class Filter : public testing::TestWithParam<Vectors> {
+protected:
+  static constexpr Range kBounds = {0x5555'0000'1230, 0x7fff'ffff'e00f};
+
+  static std::vector<uintptr_t> expected(const std::vector<uintptr_t> &words) {
+    std::vector<uintptr_t> found;
+    for (uintptr_t word : words)
+      if (kBounds.contains(address_in(word))) found.push_back(address_in(word));
+    return found;
+  }
+  static std::vector<uintptr_t> gathered(const std::vector<uintptr_t> &words, size_t room) {
+    PointerFilter::Gather gather = PointerFilter::version(GetParam());
+    PointerFilter filter(kBounds);
+    std::vector<uintptr_t> found, out(room + PointerFilter::kSlack);
+    const Word *at = words.data(), *end = at + words.size();
+    while (at < end) {
+      const Word *before = at;
+      size_t count = gather(filter, at, end, out.data(), room);
+      EXPECT_LE(count, room);
+      EXPECT_GT(at, before);
+      EXPECT_LE(at, end);
+      if (at == before || at > end) break;
+      found.insert(found.end(), out.begin(), out.begin() + static_cast<std::ptrdiff_t>(count));
+    }
+    return found;
+  }
+  void SetUp() override {
+    if (!PointerFilter::version(GetParam())) GTEST_SKIP() << "this processor has no such vectors";
+  }
+};
+
+TEST_P(Filter, KeepsWhatLiesWithinTheBoundsWithAndWithoutTag) {
+  std::vector<uintptr_t> words;
+  for (uintptr_t address : {kBounds.begin, kBounds.end, uintptr_t{0}, uintptr_t{1} << 47, kAddressMask})
+    for (uintptr_t word : {address - 1, address, address + 1})
+      for (uintptr_t tag : {0x0000, 0x0001, 0x8000, 0xffff}) words.push_back((word & kAddressMask) | tag << 48);
+  EXPECT_EQ(gathered(words, 100), expected(words));
+}
+
+TEST_P(Filter, OfAnyLengthAndDensityAndIntoAnyRoom) {
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 2000; ++i) {
+    std::vector<uintptr_t> words(random() % 100);
+    uintptr_t dense = random() % 17;
+    for (uintptr_t &word : words) word = random() % 16 < dense ? kBounds.begin + random() % kBounds.size() : random();
+    size_t room = PointerFilter::kSlack + random() % 64;
+    ASSERT_EQ(gathered(words, room), expected(words)) << "words " << words.size() << ", room " << room;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, Filter, testing::Values(Vectors::none, Vectors::avx2, Vectors::avx512),
+                         [](const auto &each) {
+                           return each.param == Vectors::none ? "none" : each.param == Vectors::avx2 ? "avx2" : "avx512";
+                         });
+
+} // namespace
+} // namespace castaway
