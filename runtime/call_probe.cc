@@ -1,6 +1,8 @@
 // Whether calls may be made at all; see call_probe.h.
 #include "runtime/call_probe.h"
 
+#include "runtime/stop_handler.h"
+
 #include <csignal>
 #include <linux/ptrace.h>
 #include <sys/prctl.h>
@@ -25,7 +27,7 @@ bool can_call_as_handler() {
   timespec now{};
   int process = sys::process_id(), thread = sys::thread_id();
   siginfo_t info{};
-  info.si_code = SI_QUEUE;
+  info.si_code = kStopCode;
   sys::futex_wake(&word);
   return sys::futex_wait(&word, 1, 1) == -EAGAIN && sys::call(SYS_nanosleep, &now, nullptr) == 0 &&
          sys::call(SYS_rt_sigpending, &set, sizeof set) == 0 &&

@@ -19,7 +19,7 @@ constinit KernelAction next_action{};
 
 bool is_ticket(const siginfo_t &info, uint64_t &ticket) {
   ticket = reinterpret_cast<uint64_t>(info.si_value.sival_ptr);
-  return info.si_code == SI_QUEUE && ticket >> 48 == 0xca57;
+  return info.si_code == kStopCode && ticket >> 48 == 0xca57;
 }
 
 // The slot that the signal is for; null where that stop is over.

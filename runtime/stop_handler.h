@@ -60,6 +60,10 @@ struct KernelAction { // struct kernel_sigaction
   uint64_t mask;
 };
 
+// The code that a signal carries: a timer's, as of all that is pending only timers' signals do not outlive an exec(2)
+// (flush_itimer_signals() in Linux' signal.c). Where there is no handler any more, it would end the program.
+inline constexpr int kStopCode = SI_TIMER;
+
 // The value that a signal carries: which stop, which place.
 inline uint64_t stop_ticket(uint32_t stop, size_t place) {
   return uint64_t{0xca57} << 48 | uint64_t{stop & 0xffffff} << 24 | place;

@@ -137,7 +137,7 @@ long SignalStopper::interrupt(size_t place, StoppedThread &thread) {
   slot.stop.store(stop, std::memory_order_release);
   siginfo_t info{};
   info.si_signo = stop_signal;
-  info.si_code = SI_QUEUE;
+  info.si_code = kStopCode;
   info.si_pid = proc_.pid();
   info.si_value.sival_ptr = reinterpret_cast<void *>(stop_ticket(stop, place));
   return sys::call(SYS_rt_tgsigqueueinfo, proc_.pid(), thread.tid, stop_signal, &info);

@@ -143,6 +143,20 @@ TEST_P(CalmStorm, StopsBySignalEvery20Milliseconds) {
 INSTANTIATE_TEST_SUITE_P(, CalmStorm, testing::Values("short_waits", "endless_waits", "nobodys_waits"),
                          [](const auto &each) { return std::string(each.param); });
 
+// The program becomes another one while it is being stopped, again and again.
+class ExecStorm : public testing::TestWithParam<const char *> {};
+TEST_P(ExecStorm, StopsEvery10Milliseconds) {
+  for (int i = 0; i < 8; ++i) {
+    Target target({program("calm"), "exec_itself", "0"},
+                  {.interval = "10ms", .more = {"CASTAWAY_SYMBOLIZE=off"}, .stop = GetParam()});
+    Ended ended = target.process().finish();
+    EXPECT_EQ(ended.how, "exit 0") << ended.errors;
+    EXPECT_EQ(ended.output, "exec_itself done\n");
+  }
+}
+INSTANTIATE_TEST_SUITE_P(, ExecStorm, testing::Values("ptrace", "signal"),
+                         [](const auto &each) { return std::string(each.param); });
+
 // The known limit of stops by signal: where neither code nor /proc tell which call a handler has interrupted, it cannot
 // be made again. Everything else is as ever.
 TEST(CalmLimit, UnnamedCallOfNobodys) {
