@@ -62,7 +62,9 @@ TEST_P(Filter, OfAnyLengthAndDensityAndIntoAnyRoom) {
 
 INSTANTIATE_TEST_SUITE_P(, Filter, testing::Values(Vectors::none, Vectors::avx2, Vectors::avx512),
                          [](const auto &each) {
-                           return each.param == Vectors::none ? "none" : each.param == Vectors::avx2 ? "avx2" : "avx512";
+                           return each.param == Vectors::none   ? "none"
+                                  : each.param == Vectors::avx2 ? "avx2"
+                                                                : "avx512";
                          });
 
 } // namespace

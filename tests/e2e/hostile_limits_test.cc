@@ -176,23 +176,12 @@ private:
   const fs::path group_ = "/sys/fs/cgroup/memory/castaway-test-" + std::to_string(getpid());
 };
 
-// Stops a snapshot that is at work; false if none was met.
-bool hold_snapshot(pid_t target) {
-  for (pid_t helper : helpers_of(target)) {
-    fs::path proc = "/proc/" + std::to_string(helper);
-    if (text_of(proc / "oom_score_adj") != "1000\n") continue;
-    kill(helper, SIGSTOP);
-    if (text_of(proc / "cmdline").find("restless") != std::string::npos) return true;
-    kill(helper, SIGCONT); // it has become the reporter, which shares nothing
-  }
-  return false;
-}
-
 // Less memory than the target and a copy of it: the copy goes before the kernel has to choose.
 TEST_F(Grouped, TheSnapshotGivesWay) {
   Target target = start(100 << 20);
   target.await_ready();
-  ASSERT_TRUE(eventually([&] { return hold_snapshot(target.process().pid()); })) << target.process().errors();
+  ASSERT_TRUE(eventually([&] { return hold_snapshot(target.process().pid(), "restless"); }))
+      << target.process().errors();
   EXPECT_TRUE(
       eventually([&] { return target.process().errors().find("no profile: memory ran short") != std::string::npos; }));
   EXPECT_FALSE(kernel_killed_any());

@@ -209,4 +209,15 @@ std::vector<pid_t> helpers_of(pid_t pid) {
   return all;
 }
 
+pid_t hold_snapshot(pid_t target, std::string_view program) {
+  for (pid_t helper : helpers_of(target)) {
+    std::filesystem::path proc = "/proc/" + std::to_string(helper);
+    if (text_of(proc / "oom_score_adj") != "1000\n") continue;
+    kill(helper, SIGSTOP);
+    if (text_of(proc / "cmdline").find(program) != std::string::npos) return helper;
+    kill(helper, SIGCONT); // it has become the reporter, which shares nothing
+  }
+  return 0;
+}
+
 } // namespace e2e

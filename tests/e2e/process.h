@@ -92,5 +92,7 @@ std::string text_of(const std::filesystem::path &path);
 
 // All processes of castaway's that `pid` has: tracer, snapshot, reporter; they are in sessions or groups of their own.
 std::vector<pid_t> helpers_of(pid_t pid);
+// Stops a snapshot of `target` that is at work, with SIGSTOP; 0 if none was met. `program`: a part of its command line.
+pid_t hold_snapshot(pid_t target, std::string_view program);
 
 } // namespace e2e
