@@ -7,6 +7,7 @@
 #include "runtime/api.h"
 #include "runtime/births.h"
 #include "runtime/carried_allocator.h"
+#include "runtime/clock.h"
 #include "runtime/libc_facts.h"
 #include "runtime/log.h"
 #include "runtime/mappings.h"
@@ -102,6 +103,7 @@ bool may_profile_after_fork() { return config.follow.view() != "none"; }
 
 void after_fork_in_child() {
   side_table::reset_locks();
+  reset_last_stacks();
   application_memory.reset_lock();
   allocator_memory.reset_lock();
   unloaded::reset_lock();
@@ -142,6 +144,7 @@ void after_fork_in_child() {
     tracking.sample_bytes = config.sample_bytes;
     learn_place();
     learn_libc_facts();
+    learn_clock();
     learn_allocator_tls();
     classify_early_mappings();
     learn_initial_memory();

@@ -2,6 +2,7 @@
 #include "runtime/tracking.h"
 
 #include "runtime/call_stacks.h"
+#include "runtime/clock.h"
 #include "runtime/memory.h"
 #include "runtime/side_table.h"
 #include "runtime/sys.h"
@@ -136,7 +137,7 @@ namespace {
   if (entry.ignored) {
     thread.until_sample = kEach; // the next one comes this way too
   } else if (!entry.loader && is_sampled(thread)) {
-    entry.time_ns = sys::now_ns();
+    entry.time_ns = coarse_now_ns();
     entry.stack = record_sampled(size, entry.time_ns);
   }
   bool matters = entry.loader || entry.ignored; // without its entry it could be reported
@@ -158,7 +159,7 @@ void *note_slowly(void *block, size_t size, const void *caller) {
 RecordedStack sample_stack(size_t size) {
   ThreadState &thread = this_thread;
   thread.until_sample -= static_cast<int64_t>(sampling::cost(size));
-  return is_sampled(thread) ? record_sampled(size, sys::now_ns()) : RecordedStack{};
+  return is_sampled(thread) ? record_sampled(size, coarse_now_ns()) : RecordedStack{};
 }
 
 void forget_flagged(uintptr_t begin) {
@@ -182,12 +183,53 @@ Range own_stack(uintptr_t sp) {
   return {sp, thread.foreign_stack.end};
 }
 
+namespace {
+
+// The last stacks of some threads, each slot one's at a time. Not in thread-local storage, which is taken from stacks.
+struct LastRecorded {
+  std::atomic<bool> busy;
+  uintptr_t thread;
+  uint32_t id;
+  LastStack stack;
+};
+constexpr size_t kLastRecorded = 64;
+LastRecorded last_recorded[kLastRecorded];
+
+LastRecorded &slot_of(uintptr_t thread) {
+  constexpr int kBits = 6;
+  static_assert(kLastRecorded == size_t{1} << kBits);
+  return last_recorded[(thread >> 6) * 0x9e3779b97f4a7c15u >> (64 - kBits)];
+}
+
+uint32_t record_stack_again(LastRecorded &last, uintptr_t thread, const FrameRegisters &registers, Range stack) {
+  uintptr_t pcs[call_stacks::kDeepest];
+  if (last.thread != thread) last.thread = thread, last.stack.count = 0;
+  bool same;
+  size_t depth = unwind_again(registers, stack, last.stack, pcs, call_stacks::kDeepest, same);
+  if (!same || last.id == 0) last.id = call_stacks::intern({pcs, depth});
+  return last.id;
+}
+
+} // namespace
+
 uint32_t record_own_stack() {
   FrameRegisters registers;
   read_own_registers(registers);
-  uintptr_t pcs[call_stacks::kDeepest];
-  size_t depth = unwind(registers, own_stack(registers.sp()), pcs, call_stacks::kDeepest);
-  return call_stacks::intern({pcs, depth});
+  Range stack = own_stack(registers.sp());
+  auto thread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+  LastRecorded &last = slot_of(thread);
+  // Another thread's at this moment, or of this very one under a signal.
+  if (last.busy.exchange(true, std::memory_order_acquire)) {
+    uintptr_t pcs[call_stacks::kDeepest];
+    return call_stacks::intern({pcs, unwind(registers, stack, pcs, call_stacks::kDeepest)});
+  }
+  uint32_t id = record_stack_again(last, thread, registers, stack);
+  last.busy.store(false, std::memory_order_release);
+  return id;
+}
+
+void reset_last_stacks() {
+  for (LastRecorded &last : last_recorded) last.busy.store(false, std::memory_order_relaxed);
 }
 
 } // namespace castaway

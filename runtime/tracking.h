@@ -90,6 +90,8 @@ RecordedStack sample_stack(size_t size);
 
 // The number of the caller's call stack, innermost frame first; 0 if none can be recorded. Keeps errno.
 uint32_t record_own_stack();
+// In the child of a fork.
+void reset_last_stacks();
 
 // The part of the calling thread's stack above `sp` that is known to be mapped.
 Range own_stack(uintptr_t sp);

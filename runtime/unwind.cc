@@ -510,13 +510,106 @@ bool step_row(const FrameRow &row, Frame &frame, Range stack) {
   return step_row(*row, frame, stack);
 }
 
-bool step(Frame &frame, Range stack, uint64_t generation) {
-  uint64_t rule = remembered_rule(frame.lookup(), generation);
-  if (rule == 0) return look_up_and_step(frame, stack, generation);
+bool step_by_rule(uint64_t rule, Frame &frame, Range stack) {
   uintptr_t lowest = frame.lowest_caller_sp();
   frame.exact = false;
   return step_packed(rule, frame.registers, stack) && frame.registers.sp() >= lowest;
 }
+
+bool step(Frame &frame, Range stack, uint64_t generation) {
+  uint64_t rule = remembered_rule(frame.lookup(), generation);
+  return rule ? step_by_rule(rule, frame, stack) : look_up_and_step(frame, stack, generation);
+}
+
+// --- stacks that resemble the last one -------------------------------------------------------------------------------
+
+// Where a step by this rule, which led to the stack pointer `cfa`, has found the frame pointer; 0: it stayed.
+uintptr_t frame_pointer_slot(uint64_t rule, uintptr_t cfa) {
+  static_assert(kPackedRegisters[1] == kFrameRegister);
+  uint64_t slot = rule >> (kSlotShift + kSlotBits) & kMostSlot;
+  return slot ? cfa - slot * kWord : 0;
+}
+
+// A stack all of whose steps went by packed rules: these depend on pc, stack and frame pointer alone.
+class Resumption {
+public:
+  Resumption(LastStack &last, uintptr_t *pcs, size_t most)
+      : last_(last), fresh_(last.fresh), pcs_(pcs), most_(most) {}
+
+  size_t run(const FrameRegisters &registers, Range stack, uint64_t generation, bool &same) {
+    Frame frame{registers};
+    uintptr_t found_at = 0;
+    bool plain = kReturnAddressInMemory, more = true;
+    same = false;
+    for (; count_ < most_ && more; ++count_) {
+      uint64_t rule = remembered_rule(frame.lookup(), generation);
+      LastStack::Frame &now = fresh_[count_];
+      now = {frame.registers.pc(), frame.registers.sp(), frame.registers.value[kFrameRegister], found_at,
+             (rule & kFromFrameRegister) != 0};
+      if (plain && joins(now)) {
+        same = count_ == 0 && at_ == 0;
+        return take_over();
+      }
+      plain = plain && rule != 0;
+      more =
+          count_ + 1 < most_ && (rule ? step_by_rule(rule, frame, stack) : look_up_and_step(frame, stack, generation));
+      more = more && frame.registers.pc() != 0;
+      found_at = frame_pointer_slot(rule, frame.registers.sp());
+    }
+    return keep(plain);
+  }
+
+private:
+  // Whether the last stack had this very frame, and memory still has all that led on from there.
+  bool joins(const LastStack::Frame &now) {
+    while (at_ < last_.count && last_.frames[at_].sp < now.sp) ++at_;
+    if (at_ == last_.count || last_.count - at_ > most_ - count_) return false;
+    if ((count_ == 0) != (at_ == 0)) return false; // behind a call, or not: Frame::exact
+    const LastStack::Frame &then = last_.frames[at_];
+    if (then.sp != now.sp || then.pc != now.pc) return false;
+    if (then.needs_frame_pointer && then.frame_pointer != now.frame_pointer) return false;
+    for (size_t i = at_ + 1; i < last_.count; ++i)
+      if (!is_there(last_.frames[i])) return at_ = i, false;
+    return true;
+  }
+
+  static bool is_there(const LastStack::Frame &frame) {
+    if (word_at(frame.sp - kWord) != frame.pc) return false;
+    return !frame.needs_frame_pointer || !frame.found_at || word_at(frame.found_at) == frame.frame_pointer;
+  }
+
+  // The fresh frames before the one that joined, and the last stack from there.
+  size_t take_over() {
+    size_t common = last_.count - at_;
+    if (at_ != count_) memmove(last_.frames + count_, last_.frames + at_, common * sizeof *fresh_);
+    return copy_fresh(count_ + common);
+  }
+
+  size_t keep(bool plain) {
+    copy_fresh(count_);
+    last_.count = plain ? count_ : 0;
+    return count_;
+  }
+
+  // Makes fresh_ the beginning of `count` frames. What a frame needs, its callees hand on that do not restore it.
+  size_t copy_fresh(size_t count) {
+    last_.count = count;
+    for (size_t i = count_; i-- > 0;) {
+      last_.frames[i] = fresh_[i];
+      bool hands_on = i + 1 < count && !last_.frames[i + 1].found_at && last_.frames[i + 1].needs_frame_pointer;
+      last_.frames[i].needs_frame_pointer |= hands_on;
+    }
+    for (size_t i = 0; i < count; ++i) pcs_[i] = last_.frames[i].pc;
+    return count;
+  }
+
+  LastStack &last_;
+  LastStack::Frame *fresh_;
+  uintptr_t *pcs_;
+  size_t most_;
+  size_t at_ = 0;    // of the last stack: what comes before is no part of this one
+  size_t count_ = 0; // of fresh_
+};
 
 } // namespace
 
@@ -525,6 +618,15 @@ std::optional<FrameRegisters> apply_row(const FrameRow &row, const FrameRegister
 }
 
 void forget_frames() { g_generation.fetch_add(1, std::memory_order_relaxed); }
+
+size_t unwind_again(const FrameRegisters &registers, Range stack, LastStack &last, uintptr_t *pcs, size_t most,
+                    bool &same) {
+  uint64_t generation = g_generation.load(std::memory_order_relaxed);
+  if (last.generation != generation || last.stack_end != stack.end) last.count = 0;
+  last.generation = generation;
+  last.stack_end = stack.end;
+  return Resumption(last, pcs, std::min(most, LastStack::kMostFrames)).run(registers, stack, generation, same);
+}
 
 size_t unwind(FrameRegisters registers, Range stack, uintptr_t *pcs, size_t most) {
   uint64_t generation = g_generation.load(std::memory_order_relaxed);

@@ -43,6 +43,28 @@ struct FrameRegisters {
 // that no call frame information describes, after `most`, or where the stack no longer grows. Returns how many.
 size_t unwind(FrameRegisters registers, Range stack, uintptr_t *pcs, size_t most);
 
+// What a thread's last stack was, for unwind_again(). Zeroed at first.
+struct LastStack {
+  static constexpr size_t kMostFrames = 128;
+
+  // The registers that steps depend on, and where the frame pointer was found; 0 where it was not restored.
+  struct Frame {
+    uintptr_t pc, sp, frame_pointer, found_at;
+    bool needs_frame_pointer; // a step from here on counts from it: in many functions it is just any register
+  };
+  uint64_t generation;
+  uintptr_t stack_end;
+  size_t count; // 0: none
+  Frame frames[kMostFrames];
+  Frame fresh[kMostFrames]; // of the call: on the stack it would leave words that look like pointers
+};
+
+// unwind() of the calling thread's own stack, with `last` from an earlier call on the same stack. Stacks that follow
+// each other have most of their outer frames in common; these are not unwound but compared with memory, word by word,
+// which is as exact. Leaves this stack in `last`; `same`: it was there already.
+size_t unwind_again(const FrameRegisters &registers, Range stack, LastStack &last, uintptr_t *pcs, size_t most,
+                    bool &same);
+
 // To be called before and after modules are unloaded (dlclose): the way to step from a program counter may then be
 // another. Until the call a stack that leads through a replaced module can be wrong; memory is read within `stack` all
 // the same. Costs one store; every frame is then looked up anew once.

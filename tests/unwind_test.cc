@@ -100,16 +100,33 @@ size_t their_unwind(unw_cursor_t cursor, uintptr_t *pcs, size_t most) {
 std::atomic<size_t> g_pcs_agreed{0};
 
 struct Both {
-  Pcs theirs, ours, warm;
+  Pcs theirs, ours, warm, again;
 };
 
+// With what the last call on this thread has left, of whatever stack that was. forget_frames() would make it void each
+// time, so its generation is brought up to date.
+Pcs unwind_again(const FrameRegisters &registers, Range stack) {
+  static thread_local LastStack last{}, none{};
+  Pcs pcs(LastStack::kMostFrames);
+  bool same = false;
+  none.count = 0;
+  unwind_again(registers, stack, none, pcs.data(), pcs.size(), same);
+  EXPECT_FALSE(same);
+  last.generation = none.generation;
+  pcs.resize(unwind_again(registers, stack, last, pcs.data(), pcs.size(), same));
+  return pcs;
+}
+
+Pcs first_of(Pcs pcs) { return pcs.resize(std::min(pcs.size(), LastStack::kMostFrames)), pcs; }
+
 Both unwind_both(unw_cursor_t &cursor, Range stack) {
-  Both both{Pcs(kMost), Pcs(kMost), Pcs(kMost)};
+  Both both{Pcs(kMost), Pcs(kMost), Pcs(kMost), {}};
   both.theirs.resize(their_unwind(cursor, both.theirs.data(), kMost));
   FrameRegisters registers = registers_of(cursor);
   forget_frames();
   both.ours.resize(unwind(registers, stack, both.ours.data(), kMost));
   both.warm.resize(unwind(registers, stack, both.warm.data(), kMost));
+  both.again = unwind_again(registers, stack);
   return both;
 }
 
@@ -136,6 +153,7 @@ std::string names_of(const Pcs &pcs) {
   Both both = unwind_both(cursor, own_stack());
   EXPECT_EQ(both.theirs, both.ours) << names_of(both.theirs) << names_of(both.ours);
   EXPECT_EQ(both.ours, both.warm);
+  EXPECT_EQ(first_of(both.ours), both.again) << names_of(both.again);
 
   FrameRegisters registers;
   read_own_registers(registers);
@@ -166,6 +184,89 @@ CASTAWAY_FRAME_POINTER size_t recurse_with(int depth) {
   size_t frames = depth == 0 ? compare_here() : recurse_with(depth - 1);
   g_sink = depth;
   return frames;
+}
+
+// Walks from function to function, each with a frame of its own kind, and compares at every leaf: stacks that have more
+// or less in common with the one before, at the same addresses too.
+size_t walk_on(std::mt19937 &random, int depth);
+template <size_t kBytes> CASTAWAY_NO_FRAME_POINTER size_t walk_without(std::mt19937 &random, int depth) {
+  volatile char bytes[kBytes] = {};
+  size_t frames = walk_on(random, depth);
+  g_sink = depth + bytes[0];
+  return frames;
+}
+template <size_t kBytes> CASTAWAY_FRAME_POINTER size_t walk_with(std::mt19937 &random, int depth) {
+  auto *bytes = static_cast<volatile char *>(alloca(kBytes + random() % 3 * 16));
+  bytes[0] = 0;
+  size_t frames = walk_on(random, depth) + walk_on(random, depth + 2);
+  g_sink = depth + bytes[0];
+  return frames;
+}
+CASTAWAY_NO_FRAME_POINTER size_t walk_on(std::mt19937 &random, int depth) {
+  if (depth > 14) return compare_here();
+  size_t frames = 0;
+  for (unsigned kind = random() % 6, times = random() % 3 + (depth < 4); times > 0; --times, kind = random() % 6) {
+    if (kind == 0) frames += walk_without<8>(random, depth + 1);
+    if (kind == 1) frames += walk_without<40>(random, depth + 1);
+    if (kind == 2) frames += walk_without<41>(random, depth + 2);
+    if (kind == 3) frames += walk_with<16>(random, depth + 1);
+    if (kind == 4) frames += walk_with<32>(random, depth + 2);
+    if (kind == 5) frames += compare_here();
+  }
+  g_sink = depth;
+  return frames;
+}
+
+TEST(LiveStack, OnesThatResembleEachOther) {
+  std::mt19937 random(1);
+  size_t frames = 0;
+  for (int i = 0; i < 300 && !HasFailure(); ++i) frames += walk_on(random, 4);
+  printf("%zu frames\n", frames);
+  EXPECT_GT(frames, 10'000u);
+}
+
+void keep(void *address) { asm volatile("" ::"r"(address) : "memory"); }
+
+void compare_from(const FrameRegisters &registers) {
+  Pcs pcs(LastStack::kMostFrames);
+  pcs.resize(unwind(registers, own_stack(), pcs.data(), pcs.size()));
+  EXPECT_EQ(pcs, unwind_again(registers, own_stack())) << names_of(pcs);
+}
+CASTAWAY_NO_FRAME_POINTER void compare_below(int value) {
+#if defined(__x86_64__) && !defined(__clang__)
+  asm volatile("" ::: "rbp"); // so that it saves the frame pointer
+#endif
+  FrameRegisters registers;
+  read_own_registers(registers);
+  compare_from(registers);
+  g_sink = value;
+}
+CASTAWAY_FRAME_POINTER void inner(size_t bytes, bool below) {
+  keep(alloca(bytes));
+  if (below) {
+    compare_below(1);
+    g_sink = 1;
+    return;
+  }
+  FrameRegisters registers;
+  read_own_registers(registers);
+  compare_from(registers);
+}
+template <int kNumber> CASTAWAY_FRAME_POINTER void outer(size_t bytes, size_t others, bool below) {
+  keep(alloca(bytes));
+  inner(others, below);
+  g_sink = kNumber;
+}
+
+// At the bottom the same place and stack pointer, and above it frames elsewhere: the words where they were are still
+// there, since nobody has written over them. Only the frame pointer tells.
+TEST(LiveStack, OnesThatDifferInTheFramePointerOnly) {
+  for (bool below : {false, true})
+    for (size_t i = 0; i < 6; ++i) {
+      auto *volatile function = i % 2 ? outer<1> : outer<0>;
+      size_t bytes = i % 2 ? 512 : 1024; // farther apart than what the functions have of their own
+      function(bytes, 2048 - bytes, below);
+    }
 }
 
 TEST(LiveStack, DeepRecursion) {
@@ -304,6 +405,7 @@ TEST(Signals, AlternateStackEndsWithTheInterruptedPc) {
   sigaltstack(&before, nullptr);
   theirs_count = both.theirs.size(), ours_count = both.ours.size();
   EXPECT_EQ(both.ours, both.warm);
+  EXPECT_EQ(both.ours, both.again);
   ASSERT_GE(ours_count, 3u); // handler, __restore_rt, where raise() was
   ASSERT_LT(ours_count, theirs_count);
   EXPECT_TRUE(std::equal(both.ours.begin(), both.ours.end(), both.theirs.begin()));
@@ -312,7 +414,8 @@ TEST(Signals, AlternateStackEndsWithTheInterruptedPc) {
 // At every instruction of a call: the processor's trap flag brings a signal after each.
 struct SingleStep {
   size_t instructions = 0, pcs = 0, disagreed = 0;
-  uintptr_t theirs[kMost], ours[kMost], from_handler[kMost], first_disagreed = 0;
+  uintptr_t theirs[kMost], ours[kMost], again[kMost], from_handler[kMost], first_disagreed = 0;
+  LastStack last;
   Range stack;
 } g_single;
 
@@ -321,13 +424,16 @@ void on_trap(int, siginfo_t *, void *context) {
   unw_init_local2(&cursor, static_cast<ucontext_t *>(context), UNW_INIT_SIGNAL_FRAME);
   size_t theirs = their_unwind(cursor, g_single.theirs, kMost);
   size_t ours = unwind(registers_of(cursor), g_single.stack, g_single.ours, kMost);
+  bool same;
+  size_t again = unwind_again(registers_of(cursor), g_single.stack, g_single.last, g_single.again, kMost, same);
   // The same from inside the handler, through the signal frame: this function, __restore_rt, then as above.
   FrameRegisters registers;
   read_own_registers(registers);
   size_t own = unwind(registers, g_single.stack, g_single.from_handler, kMost);
   ++g_single.instructions;
   size_t bytes = theirs * sizeof(uintptr_t);
-  if (theirs == ours && theirs + 2 == own && memcmp(g_single.theirs, g_single.ours, bytes) == 0 &&
+  if (theirs == ours && theirs == again && theirs + 2 == own && memcmp(g_single.theirs, g_single.ours, bytes) == 0 &&
+      memcmp(g_single.theirs, g_single.again, bytes) == 0 &&
       memcmp(g_single.theirs, g_single.from_handler + 2, bytes) == 0) {
     g_single.pcs += ours;
   } else if (g_single.disagreed++ == 0) {
