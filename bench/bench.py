@@ -185,7 +185,23 @@ def mark(bench):
                            *map(shown, [*times, to_boehm, to_lsan])])
         table.bar_at_least(f"{shape}: times faster than Boehm", to_boehm, 4)
         table.bar_at_least(f"{shape}: times faster than LeakSanitizer", to_lsan, 10)
-    return [table, mark_buffers(bench)]
+    return [table, mark_buffers(bench), mark_together(bench)]
+
+
+def mark_together(bench):
+    """By one marker and by two, of castaway."""
+    table = Table("Mark by several markers, ms", ["", "1 marker", "2 markers", "1 / 2"])
+    count = bench.choose(4 << 20, 8 << 20)
+    for shape in ("tree", "graph", "strings"):
+        def run(markers):
+            settings = {"CASTAWAY_SYMBOLIZE": "off", "CASTAWAY_MARKERS": markers}
+            return lambda: bench.target("castaway", ["castaway", shape, count], settings, program="mark_target")
+        results = in_turn(bench.choose(2, 5), {str(markers): run(markers) for markers in (1, 2)})
+        one, two = (get(results, key, "own_mark_ns") for key in "12")
+        table.rows.append([shape, *(shown(value and value / 1e6, "{:.1f}") for value in (one, two)),
+                           shown(ratio(one, two))])
+        table.bar_at_least(f"{shape}: times faster with two markers", ratio(one, two), 1.7)
+    return table
 
 
 def scanner_alone(bench):
@@ -202,13 +218,15 @@ def mark_buffers(bench):
     results = mark_shape(bench, "buffers", count)
     table = Table(f"Mark of {count} buffers of 64 KiB without pointers, one thread", ["", "GB/s", "of streaming reads"])
     read = get(limits, "", "read_gbs")
-    rates = {"streaming read": read, "memcpy": get(limits, "", "copy_gbs")}
+    forked = get(limits, "", "forked_gbs")
+    rates = {"streaming read": read, "memcpy": get(limits, "", "copy_gbs"), "first read of a fork's 4 KiB pages": forked}
     for marker, name in zip(MARKERS, ("castaway", "Boehm GC", "LeakSanitizer")):
         rates[name] = ratio(get(results, marker, "bytes"), get(results, marker, "mark_ns"))
     rates["castaway's scanner alone, huge pages"] = get(limits, "alone", "gbs")
     for name, rate in rates.items():
         table.rows.append([name, shown(rate), shown(ratio(rate, read))])
     table.bar_at_least("castaway, of streaming reads", ratio(rates["castaway"], read), 0.6)
+    table.bar_at_least("castaway, of the first read in a fork", ratio(rates["castaway"], forked), 0.6)
     return table
 
 

@@ -107,6 +107,7 @@ const char *read_config(char *const *environment, Config &config, Text<512> &tro
   reader.read("CASTAWAY_SAMPLE_BYTES", config.sample_bytes, "a number of bytes, 1 to 2^40", count(1, 1ull << 40));
   reader.read("CASTAWAY_CONFIRM", config.confirm, "a number of safepoints, 1 to 1000", count(1, 1000));
   reader.read("CASTAWAY_KEEP", config.keep, "a number of profiles, 1 to 1000000", count(1, 1000000));
+  reader.read("CASTAWAY_MARKERS", config.markers, "a number of threads, 1 to 16", count(1, 16));
   reader.read("CASTAWAY_AT_EXIT", config.at_exit, "0 or 1", parse_switch);
   reader.read("CASTAWAY_SYMBOLIZE", config.symbolize, "on or off", parse_switch);
   reader.read("CASTAWAY_KEEP_CAPTURES", config.keep_captures, "0 or 1", parse_switch);

@@ -21,6 +21,7 @@ struct Config {
   uint64_t sample_bytes = 524288;
   uint64_t confirm = 2;
   uint64_t keep = 24;
+  uint64_t markers = 0; // CASTAWAY_MARKERS=N: threads that mark; 0: as many as suit (marker_crew.h)
   bool at_exit = false;
   bool symbolize = true;
   bool keep_captures = false; // CASTAWAY_KEEP_CAPTURES=1: captures stay beside the profiles, for replay

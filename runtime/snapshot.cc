@@ -8,6 +8,7 @@
 #include "runtime/injection.h"
 #include "runtime/leak_records.h"
 #include "runtime/libc_facts.h"
+#include "runtime/marker_crew.h"
 #include "runtime/memory.h"
 #include "runtime/side_table.h"
 #include "runtime/tracking.h"
@@ -281,7 +282,8 @@ void Snapshot::scan() {
   image->past = past_;
   image->safepoint = safepoint_.number;
   auto *workspace = new (room<MappedWorkspace>(1)) MappedWorkspace;
-  scanner_ = new (room<Scanner>(1)) Scanner(*image, *workspace);
+  auto *crew = new (room<MarkerCrew>(1)) MarkerCrew(safepoint_.config->markers);
+  scanner_ = new (room<Scanner>(1)) Scanner(*image, *workspace, crew);
   uint64_t begin = sys::now_ns();
   if (!scanner_->run()) sys::exit_group(kSnapshotNoMemory);
   mark_ns_ = sys::now_ns() - begin;

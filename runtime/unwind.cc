@@ -533,8 +533,7 @@ uintptr_t frame_pointer_slot(uint64_t rule, uintptr_t cfa) {
 // A stack all of whose steps went by packed rules: these depend on pc, stack and frame pointer alone.
 class Resumption {
 public:
-  Resumption(LastStack &last, uintptr_t *pcs, size_t most)
-      : last_(last), fresh_(last.fresh), pcs_(pcs), most_(most) {}
+  Resumption(LastStack &last, uintptr_t *pcs, size_t most) : last_(last), fresh_(last.fresh), pcs_(pcs), most_(most) {}
 
   size_t run(const FrameRegisters &registers, Range stack, uint64_t generation, bool &same) {
     Frame frame{registers};

@@ -116,6 +116,10 @@ void Fixpoint::set_watches() {
   for (const Watch &watch : watches_.all()) objects_->set_state(watch.object, ObjectState::watched);
 }
 
+void Fixpoint::admit_all(Marker &marker) {
+  while (admitted_ < queue_end_) admit(queue_[admitted_++], marker);
+}
+
 void Fixpoint::run(Marker &marker) {
   for (;;) {
     marker.drain<Phase::live>();

@@ -38,6 +38,8 @@ public:
   bool build(const Image &image, Objects &objects, Workspace &workspace);
   // The number of watches that build() has set.
   size_t watches() const { return watches_.size(); }
+  // Scans the threads that are live so far, and no more.
+  void admit_all(Marker &marker);
   // Marks from the live threads until nothing changes; the roots have been scanned before.
   void run(Marker &marker);
 

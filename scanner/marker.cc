@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace castaway {
 
@@ -97,11 +98,19 @@ template <Phase P> inline void Marker::mark_one(uintptr_t address) {
   size_t granule = HeapMap::granule_in_leaf(address);
   uint16_t code = HeapMap::code_at(leaf.codes + granule);
   if (__builtin_expect(!HeapMap::is_start(static_cast<uint8_t>(code)), 0)) return mark_exactly<P>(address);
-  uint64_t &states = leaf.states[granule / 64];
-  uint64_t bit = uint64_t{1} << (granule % 64);
   work_[work_count_] = (address / HeapMap::kGranule) << 16 | code;
-  work_count_ += (states & bit) == 0;
-  states |= bit;
+  work_count_ += set_live(leaf.states[granule / 64], uint64_t{1} << (granule % 64));
+}
+
+// Whether it was not set before. Of several markers one is told so.
+inline bool Marker::set_live(uint64_t &states, uint64_t bit) const {
+  if (!pool_) {
+    bool fresh = (states & bit) == 0;
+    states |= bit;
+    return fresh;
+  }
+  if (__atomic_load_n(&states, __ATOMIC_RELAXED) & bit) return false;
+  return (__atomic_fetch_or(&states, bit, __ATOMIC_RELAXED) & bit) == 0;
 }
 
 template <Phase P> [[gnu::noinline]] void Marker::mark_exactly(uintptr_t address) {
@@ -125,12 +134,14 @@ template <Phase P> void Marker::mark_extent(size_t position) {
 }
 
 template <Phase P> inline bool Marker::move(StateBits states, Object object) {
-  ObjectState state = states.get();
+  ObjectState state = P == Phase::live ? ObjectState::unreached : states.get();
   switch (P) {
   case Phase::live:
-    if (state >= ObjectState::live) return false;
-    if (state == ObjectState::watched) woken_[woken_count_++] = object;
-    states.set(ObjectState::live);
+    if (!set_live(states.high, states.bit)) return false;
+    if (__atomic_load_n(&states.low, __ATOMIC_RELAXED) & states.bit) {
+      __atomic_fetch_and(&states.low, ~states.bit, __ATOMIC_RELAXED);
+      woken_[woken_count_++] = object;
+    }
     return true;
   case Phase::retained:
     if (state != ObjectState::unreached) return false;
@@ -160,6 +171,7 @@ template <Phase P> void Marker::drain() {
     counts[!now] = take_batch(batches[!now]);
     for (size_t i = 0; i < counts[now]; ++i) read<P>(batches[now][i]);
     counts[now] = 0;
+    if (P == Phase::live && pool_) share();
     if (counts[!now] == 0 && work_count_ == 0 && !flush<P>()) return;
   }
 }
@@ -185,7 +197,49 @@ template <Phase P> void Marker::read(Item item) {
   if (!size) size = objects_->heap().decode(begin).size;
   if (P == Phase::live) ++live_blocks_;
   if (P == Phase::retained) count_retained(objects_->heap().decode(begin));
+  if (P == Phase::live && pool_ && size > WorkPool::kStep) return scan_in_parts({begin, begin + size});
   scan<P>({begin, begin + size});
+}
+
+// --- several markers -------------------------------------------------------------------------------------------------
+
+void Marker::drain_together(WorkPool &pool) {
+  pool_ = &pool;
+  drain<Phase::live>();
+  while (WorkPool::Work work = pool.take(work_.data())) {
+    work_count_ = work.items;
+    if (!work.range.empty()) scan_in_parts(work.range);
+    drain<Phase::live>();
+  }
+  pool_ = nullptr;
+}
+
+// Leaves half of what is still to be read to whoever waits.
+void Marker::scan_in_parts(Range range) {
+  while (range.size() > WorkPool::kStep) {
+    uintptr_t middle = (range.begin + range.size() / 2) & ~(HeapMap::kGranule - 1);
+    if (pool_->hungry() && pool_->give({middle, range.end})) range.end = middle;
+    uintptr_t next = std::min(range.begin + WorkPool::kStep, range.end);
+    scan<Phase::live>({range.begin, next});
+    range.begin = next;
+  }
+  scan<Phase::live>(range);
+}
+
+// The older half of the work list: who gets it has more before him than with what was found last.
+void Marker::share() {
+  constexpr size_t kLeast = 64;
+  size_t count = std::min(work_count_ / 2, WorkPool::kMostItems);
+  if (count < kLeast || !pool_->hungry()) return;
+  pool_->give(work_.first(count));
+  work_count_ -= count;
+  std::memmove(work_.data(), work_.data() + count, work_count_ * sizeof(Item));
+}
+
+void Marker::merge(Marker &other) {
+  live_blocks_ += std::exchange(other.live_blocks_, 0);
+  words_read_ += std::exchange(other.words_read_, 0);
+  while (Object object = other.take_woken()) woken_[woken_count_++] = object;
 }
 
 void Marker::count_retained(const Block &block) {

@@ -14,12 +14,14 @@
 // predict those. Behind the batches is the work list, last in, first out, which keeps the walk close to where it is. It
 // cannot overflow: a phase pushes an object at most once, and there is room for all.
 //
-// Owner: scanner. Context: SNAPSHOT or a test; one thread. Fails: build() returns false when the workspace ran out.
+// Owner: scanner. Context: SNAPSHOT or a test; one thread, but for drain_together(). Fails: build() returns false when
+// the workspace ran out.
 #pragma once
 
 #include "scanner/objects.h"
 #include "scanner/scanner.h"
 #include "scanner/words.h"
+#include "scanner/work_pool.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -46,6 +48,11 @@ public:
   template <Phase P> void mark(Object object);
   // Goes on until nothing is left to follow.
   template <Phase P> void drain();
+  // Phase live, together with others that do the same with markers of their own over the same objects: takes work from
+  // the pool and leaves work there, until nobody has any left.
+  void drain_together(WorkPool &pool);
+  // Takes over what another marker has counted and woken. Both are drained.
+  void merge(Marker &other);
   // Phase refer for one block.
   void refer_from(const Block &block);
 
@@ -64,7 +71,7 @@ private:
   static constexpr size_t kAddresses = 512; // room for addresses
 
   // A block that is to be read: its first granule << 16 | its code in the heap map; or an Object of the index.
-  using Item = uint64_t;
+  using Item = WorkPool::Item;
 
   template <Phase P> void append(uintptr_t word);
   size_t without_own(size_t found);
@@ -77,6 +84,9 @@ private:
   template <Phase P> void mark_extent(size_t position);
   template <Phase P> bool move(StateBits states, Object object);
   template <Phase P> void read(Item item);
+  void scan_in_parts(Range range);
+  void share();
+  bool set_live(uint64_t &states, uint64_t bit) const;
   void fetch(size_t count);
   size_t take_batch(Item *batch);
   void count_retained(const Block &block);
@@ -97,6 +107,7 @@ private:
   HeapTotals retained_;
   uint64_t live_blocks_ = 0;
   uint64_t words_read_ = 0;
+  WorkPool *pool_ = nullptr; // while others mark as well
 };
 
 } // namespace castaway

@@ -21,14 +21,17 @@ struct Scanner::State {
   Marker marker;
   Leaks leaks;
   std::span<uint32_t> paths;
+  WorkPool pool;
+  std::span<Marker> others; // of a crew
 
   bool build(const Image &image, Workspace &workspace);
-  void mark_roots(const Image &image);
+  bool mark_roots(const Image &image, Crew *crew, Workspace &workspace);
+  bool mark_together(std::span<const Range> roots, Crew &crew, size_t markers, Workspace &workspace);
 };
 
 bool Scanner::run() {
   if (!start() || !state_->build(image_, workspace_)) return false;
-  state_->mark_roots(image_);
+  if (!state_->mark_roots(image_, crew_, workspace_)) return false;
   state_->fixpoint.run(state_->marker);
   judge(state_->fixpoint, state_->paths, verdicts_);
   count_retained(image_, state_->marker, verdicts_);
@@ -52,16 +55,39 @@ bool Scanner::State::build(const Image &image, Workspace &workspace) {
   return paths.data() && marker.build(objects, fixpoint.watches(), workspace);
 }
 
-void Scanner::State::mark_roots(const Image &image) {
-  for (const Range &root : image.roots) marker.scan<Phase::live>(root);
+bool Scanner::State::mark_roots(const Image &image, Crew *crew, Workspace &workspace) {
   for (const Range &code : image.code) marker.scan_code<Phase::live>(code);
   marker.consider<Phase::live>(image.root_values);
   for (const BlockNote &note : image.notes)
     if (note.ignored && objects.heap().decode(note.begin)) marker.mark<Phase::live>(note.begin);
-  if (!image.pointers_hidden) return;
-  objects.heap().sweep([&](const Block &block) { marker.mark<Phase::live>(block.begin); });
-  for (size_t i = 0; i < objects.index().size(); ++i)
-    if (objects.index()[i].thread != Extent::kHeap) marker.mark<Phase::live>(kIndexed | i);
+  if (image.pointers_hidden) {
+    objects.heap().sweep([&](const Block &block) { marker.mark<Phase::live>(block.begin); });
+    for (size_t i = 0; i < objects.index().size(); ++i)
+      if (objects.index()[i].thread != Extent::kHeap) marker.mark<Phase::live>(kIndexed | i);
+  }
+  size_t markers = crew ? crew->size_for(objects.totals().bytes) : 1;
+  if (markers > 1) return mark_together(image.roots, *crew, markers, workspace);
+  for (const Range &root : image.roots) marker.scan<Phase::live>(root);
+  return true;
+}
+
+bool Scanner::State::mark_together(std::span<const Range> roots, Crew &crew, size_t markers, Workspace &workspace) {
+  others = take_table<Marker>(workspace, markers - 1);
+  if (!others.data() || !pool.build(crew, objects.count(), roots, workspace)) return false;
+  for (Marker &other : others)
+    if (!(new (&other) Marker)->build(objects, fixpoint.watches(), workspace)) return false;
+  fixpoint.admit_all(marker);
+  pool.join(); // as number 0, which has work already
+  crew.run(
+      markers,
+      [](void *context, size_t number) {
+        auto &state = *static_cast<State *>(context);
+        if (number > 0) state.pool.join();
+        (number == 0 ? state.marker : state.others[number - 1]).drain_together(state.pool);
+      },
+      this);
+  for (Marker &other : others) marker.merge(other);
+  return true;
 }
 
 bool Scanner::is_live(uintptr_t address) const {

@@ -6,10 +6,11 @@
 // memory.
 //
 // Freestanding: no system call, no allocation but from the Workspace, no recursion, no global state. Context: SNAPSHOT
-// or a test; one thread.
+// or a test; one thread, and those of a Crew.
 #pragma once
 
 #include "scanner/chain.h"
+#include "scanner/crew.h"
 #include "scanner/image.h"
 
 #include <cstddef>
@@ -64,8 +65,9 @@ struct ScanWork {
 
 class Scanner {
 public:
-  // `image` and `workspace` outlive the scanner.
-  Scanner(const Image &image, Workspace &workspace) : image_(image), workspace_(workspace) {}
+  // All outlive the scanner. With a crew, all of it marks what is reached from roots and threads that are live at once.
+  Scanner(const Image &image, Workspace &workspace, Crew *crew = nullptr)
+      : image_(image), workspace_(workspace), crew_(crew) {}
 
   // Runs the whole scan. False when the workspace ran out: there is no verdict then.
   bool run();
@@ -89,6 +91,7 @@ private:
 
   const Image &image_;
   Workspace &workspace_;
+  Crew *crew_;
   std::span<ThreadVerdict> verdicts_;
   std::span<LeakedBlock> leaked_;
   HeapTotals heap_;

@@ -79,14 +79,15 @@ TEST(ReadConfig, HasTheDocumentedDefaults) {
 TEST(ReadConfig, ReadsEveryVariable) {
   std::string collector = "0123456789abcdef0123456789abcdef:fedcba9876543210fedcba9876543210";
   Config config = accepted({"CASTAWAY_INTERVAL=90s", "CASTAWAY_SAMPLE_BYTES=1", "CASTAWAY_CONFIRM=3", "CASTAWAY_KEEP=7",
-                            "CASTAWAY_AT_EXIT=1", "CASTAWAY_SYMBOLIZE=off", "CASTAWAY_KEEP_CAPTURES=1",
-                            "CASTAWAY_STOP=signal", "CASTAWAY_OUTPUT=/var/out", "CASTAWAY_SUPPRESSIONS=/etc/suppressed",
-                            "CASTAWAY_FOLLOW=redis-server,nginx", "CASTAWAY_COLLECTOR=" + collector,
-                            "CASTAWAY_LOG=/var/log/castaway"});
+                            "CASTAWAY_MARKERS=5", "CASTAWAY_AT_EXIT=1", "CASTAWAY_SYMBOLIZE=off",
+                            "CASTAWAY_KEEP_CAPTURES=1", "CASTAWAY_STOP=signal", "CASTAWAY_OUTPUT=/var/out",
+                            "CASTAWAY_SUPPRESSIONS=/etc/suppressed", "CASTAWAY_FOLLOW=redis-server,nginx",
+                            "CASTAWAY_COLLECTOR=" + collector, "CASTAWAY_LOG=/var/log/castaway"});
   EXPECT_EQ(config.interval_ns, 90 * kSecond);
   EXPECT_EQ(config.sample_bytes, 1u);
   EXPECT_EQ(config.confirm, 3u);
   EXPECT_EQ(config.keep, 7u);
+  EXPECT_EQ(config.markers, 5u);
   EXPECT_TRUE(config.at_exit);
   EXPECT_FALSE(config.symbolize);
   EXPECT_TRUE(config.keep_captures);
@@ -174,6 +175,7 @@ INSTANTIATE_TEST_SUITE_P(
                               "a number of bytes, 1 to 2^40"},
                       Refusal{"CASTAWAY_CONFIRM", {"", "0", "1001", "2x", "two"}, "a number of safepoints, 1 to 1000"},
                       Refusal{"CASTAWAY_KEEP", {"", "0", "1000001", "0x10"}, "a number of profiles, 1 to 1000000"},
+                      Refusal{"CASTAWAY_MARKERS", {"", "0", "17"}, "a number of threads, 1 to 16"},
                       Refusal{"CASTAWAY_AT_EXIT", {"", "2", "On", "y"}, "0 or 1"},
                       Refusal{"CASTAWAY_SYMBOLIZE", {"", "2", "never"}, "on or off"},
                       Refusal{"CASTAWAY_KEEP_CAPTURES", {"", "2", "all"}, "0 or 1"},

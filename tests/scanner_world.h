@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <sys/mman.h>
+#include <thread>
 #include <vector>
 
 namespace castaway::testing {
@@ -81,6 +82,23 @@ private:
 };
 
 inline void put(uintptr_t at, uintptr_t value) { std::memcpy(reinterpret_cast<void *>(at), &value, sizeof value); }
+
+// Threads of the test's.
+class ThreadCrew final : public Crew {
+public:
+  explicit ThreadCrew(size_t size) : size_(size) {}
+  size_t size_for(uint64_t) const override { return size_; }
+  void run(size_t count, void (*work)(void *, size_t), void *context) override {
+    std::vector<std::thread> threads;
+    for (size_t i = 1; i < count; ++i) threads.emplace_back(work, context, i);
+    work(context, 0);
+    for (std::thread &thread : threads) thread.join();
+  }
+  void rest() override { std::this_thread::yield(); }
+
+private:
+  size_t size_;
+};
 
 struct Thread {
   ThreadImage image;
@@ -182,9 +200,10 @@ private:
   Image image_;
 };
 
-// One run of the scanner over a world.
+// One run of the scanner over a world, by a crew of so many.
 struct Scan {
-  explicit Scan(World &world) : scanner(world.image(), workspace), complete(scanner.run()) {}
+  explicit Scan(World &world, size_t markers = 1)
+      : crew(markers), scanner(world.image(), workspace, &crew), complete(scanner.run()) {}
 
   bool leaked(size_t thread) const { return scanner.verdicts()[thread].leaked; }
   Reason reason(size_t thread) const { return scanner.verdicts()[thread].reason; }
@@ -201,6 +220,7 @@ struct Scan {
   }
 
   TestWorkspace workspace;
+  ThreadCrew crew;
   Scanner scanner;
   bool complete;
 };

@@ -76,12 +76,14 @@ std::string program_32() { return elf_program<Elf32_Ehdr, Elf32_Phdr>(ELFCLASS32
 
 TEST(Run, ProgramIsTheSameProcessWithTheSettings) {
   const Finished finished = run_shell(
-      "cd /tmp && $CASTAWAY run --interval 5m --output out --at-exit --confirm 3 --sample-bytes 1 --keep 7 --stop "
+      "cd /tmp && $CASTAWAY run --interval 5m --output out --at-exit --confirm 3 --sample-bytes 1 --keep 7 --markers 2 "
+      "--stop "
       "signal "
       "--follow none --log log --symbolize off -- sh -c 'echo $CASTAWAY_INTERVAL $CASTAWAY_OUTPUT $CASTAWAY_AT_EXIT "
-      "$CASTAWAY_CONFIRM $CASTAWAY_SAMPLE_BYTES $CASTAWAY_KEEP $CASTAWAY_STOP $CASTAWAY_FOLLOW $CASTAWAY_LOG "
+      "$CASTAWAY_CONFIRM $CASTAWAY_SAMPLE_BYTES $CASTAWAY_KEEP $CASTAWAY_MARKERS $CASTAWAY_STOP $CASTAWAY_FOLLOW "
+      "$CASTAWAY_LOG "
       "$CASTAWAY_SYMBOLIZE; [ $$ = $CASTAWAY_ROOT ] && echo root' && echo then");
-  EXPECT_EQ(finished.out, "5m /tmp/out 1 3 1 7 signal none /tmp/log off\nroot\nthen\n");
+  EXPECT_EQ(finished.out, "5m /tmp/out 1 3 1 7 2 signal none /tmp/log off\nroot\nthen\n");
   EXPECT_EQ(finished.status, 0);
 }
 

@@ -87,6 +87,8 @@ constexpr std::array kSettings = {
             "Mean bytes between recorded allocation stacks; 1: all of them (default 524288)"},
     Setting{"CASTAWAY_KEEP", "--keep", "N", refuse_number<1000000>, false, false,
             "Profiles kept per process (default 24)"},
+    Setting{"CASTAWAY_MARKERS", "--markers", "N", refuse_number<16>, false, false,
+            "Threads that mark the copy (default: one for each 256 MiB of heap, on half of the processors)"},
     Setting{"CASTAWAY_SUPPRESSIONS", "--suppressions", "FILE", refuse_suppressions, false, true,
             "Leaks to leave out: lines leak:PATTERN or thread:PATTERN"},
     Setting{"CASTAWAY_STOP", "--stop", "HOW", refuse_stop, false, false,
