@@ -61,8 +61,7 @@ void *note_slowly(void *block, size_t size, const void *caller);
 [[gnu::always_inline]] inline bool note_plain(void *block, size_t size) {
   uintptr_t begin = reinterpret_cast<uintptr_t>(block);
   size_t index = sampling::class_of(size);
-  bool plain = index < sampling::kClasses && (this_thread.until_sample -= sampling::cost_of_class(index)) >= 0 &&
-               (begin & (HeapMap::kGranule - 1)) == 0;
+  bool plain = index < sampling::kClasses && (this_thread.until_sample -= sampling::cost_of_class(index)) >= 0;
   return __builtin_expect(plain && heap_map.insert_small(begin, size), 1);
 }
 

@@ -22,6 +22,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -81,12 +82,11 @@ public:
     return true;
   }
 
-  // The usual case of insert, made short: false, and nothing done, where the leaf is not there yet. `size`: 1 to
-  // kSmallBytes.
+  // The usual case of insert, made short: false, and nothing done, where the leaf is not there yet or `begin` is no
+  // multiple of 16. `size`: 1 to kSmallBytes.
   [[gnu::always_inline]] bool insert_small(uintptr_t begin, size_t size) {
-    uint8_t *leaf = leaf_at(begin);
-    if (__builtin_expect(!leaf, 0)) return false;
-    uint8_t *code = leaf + granule_in_leaf(begin);
+    uint8_t *code = code_of(begin);
+    if (__builtin_expect(!code, 0)) return false;
     if (size <= kGranule)
       store8(code, static_cast<uint8_t>(size));
     else
@@ -115,9 +115,8 @@ public:
   // The usual case of erase, made short: true where a small block without a flag started there and is forgotten now;
   // false where nothing was changed.
   [[gnu::always_inline]] bool erase_plain(uintptr_t begin) {
-    uint8_t *leaf = leaf_at(begin);
-    if (!leaf || (begin & (kGranule - 1))) return false;
-    uint8_t *code = leaf + granule_in_leaf(begin);
+    uint8_t *code = code_of(begin);
+    if (!code) return false;
     uint16_t both;
     std::memcpy(&both, code, sizeof both);
     uint8_t first = static_cast<uint8_t>(both);
@@ -305,6 +304,16 @@ private:
       if (is_start(its_leaf[granule_in_leaf(before)])) return done + 1;
     }
     return 0;
+  }
+
+  // Where the code of a block at `begin` is; null where there is no leaf, or `begin` is no multiple of a granule. One test
+  // is for both: turned to the right, what makes it none is far above all addresses.
+  [[gnu::always_inline]] uint8_t *code_of(uintptr_t begin) {
+    uintptr_t granule = std::rotr(begin, kGranuleBits);
+    size_t index = granule >> (kLeafBits - kGranuleBits);
+    if (index >= kLeaves) return nullptr;
+    uint8_t *leaf = __atomic_load_n(&leaves_[index], __ATOMIC_RELAXED);
+    return leaf ? leaf + (granule & (kLeafGranules - 1)) : nullptr;
   }
 
   uint8_t *leaf_for_write(uintptr_t address) {

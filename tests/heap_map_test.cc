@@ -82,6 +82,9 @@ TEST_P(Sizes, TheShortWaysAgree) {
       EXPECT_EQ(map->decode(kBase).begin, plain ? 0 : kBase) << size;
       map->erase(kBase);
       if (size != 0 && size <= HeapMap::kSmallBytes) {
+        EXPECT_FALSE(map->insert_small(kBase + 8, size));
+        EXPECT_FALSE(map->insert_small(kBase | uintptr_t{1} << 63, size));
+        EXPECT_FALSE(map->decode(kBase));
         ASSERT_TRUE(map->insert_small(kBase, size));
         expect_same(map->decode(kBase), kBase, size, false);
         EXPECT_FALSE(map->erase_plain(kBase + 8)) << size;

@@ -21,9 +21,9 @@ struct Cost {
 };
 
 // In the order of the program.
-const Cost kCosts[] = {{"malloc(8)", 44},      {"free of 8", 24},      {"malloc(64)", 48},
-                       {"free of 64", 25},     {"malloc(1000)", 48},   {"free of 1000", 25},
-                       {"malloc(100000)", 83}, {"free of 100000", 99}, {"free(nullptr)", 12}};
+const Cost kCosts[] = {{"malloc(8)", 42},      {"free of 8", 22},      {"malloc(64)", 46},
+                       {"free of 64", 23},     {"malloc(1000)", 46},   {"free of 1000", 23},
+                       {"malloc(100000)", 83}, {"free of 100000", 97}, {"free(nullptr)", 14}};
 
 class Stepped {
 public:
