@@ -24,9 +24,9 @@ size_t gather_plain(const PointerFilter &filter, const Word *&at, const Word *en
     count += filter.passes(address);
   };
   for (; at + kGroup <= end && count + PointerFilter::kSlack <= room; at += kGroup) {
-    uintptr_t a = address_in(at[0]), b = address_in(at[1]), c = address_in(at[2]), d = address_in(at[3]);
-    if (!(filter.passes(a) | filter.passes(b) | filter.passes(c) | filter.passes(d))) continue;
-    append(a), append(b), append(c), append(d);
+    int any = 0;
+    for (size_t i = 0; i < kGroup; ++i) any |= filter.passes(address_in(at[i]));
+    for (size_t i = 0; any && i < kGroup; ++i) append(address_in(at[i]));
   }
   for (; at < end && at + kGroup > end && count + PointerFilter::kSlack <= room; ++at) append(address_in(*at));
   return count;
