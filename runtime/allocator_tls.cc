@@ -22,7 +22,7 @@ int learn(dl_phdr_info *info, size_t, void *) {
     uintptr_t data = reinterpret_cast<uintptr_t>(info->dlpi_tls_data);
     if (segment.p_type != PT_TLS || !data || !real.foreign_allocator.contains(info->dlpi_addr)) continue;
     uintptr_t pointer = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
-    if (pointer - data > libc_facts.static_tls_size) continue;
+    if ((arch::kTlsAbovePointer ? data - pointer : pointer - data) > libc_facts.static_tls_size) continue;
     tls_begin = static_cast<intptr_t>(data - pointer);
     tls_end = tls_begin + static_cast<intptr_t>(segment.p_memsz);
   }

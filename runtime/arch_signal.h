@@ -3,6 +3,8 @@
 
 #if defined(__x86_64__)
 #include "runtime/arch_signal_x86_64.h"
+#elif defined(__aarch64__)
+#include "runtime/arch_signal_aarch64.h"
 #else
-#error "castaway stops threads by signal on x86-64 only"
+#error "castaway knows x86-64 and aarch64"
 #endif

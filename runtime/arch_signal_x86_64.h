@@ -69,6 +69,7 @@ inline size_t vector_area(const ucontext_t &context, const void *&at) {
 
 // How much of the code before an address tells which call was made there.
 inline constexpr size_t kCodeBefore = 32;
+inline constexpr size_t kCallSize = 2;
 
 // The thread stands in front of a call that it will make again: the kernel has put it back there.
 inline bool is_before_call(const ThreadRegisters &r) { return r.rcx == r.rip + 2; }
@@ -80,12 +81,20 @@ inline bool is_behind_interrupted_call(const ThreadRegisters &r) {
 inline bool is_call_instruction(const uint8_t *code) { return code[0] == 0x0f && code[1] == 0x05; }
 inline void set_call_number(ThreadRegisters &r, long number) { r.orig_rax = static_cast<unsigned long long>(number); }
 
+// As if it were interrupted already, with its number, arguments and `result`.
+inline void show_call_ahead(ThreadRegisters &r, long number, long result) {
+  set_call_number(r, number);
+  set_call_result(r, result);
+  step_over_call(r);
+}
+
 // As the kernel makes a call that was to be made again come back.
 inline void interrupt_call(ucontext_t &context) {
   context.uc_mcontext.gregs[REG_RIP] += 2;
   context.uc_mcontext.gregs[REG_RAX] = -EINTR;
 }
 inline long number_of_call_ahead(const ucontext_t &context) { return context.uc_mcontext.gregs[REG_RAX]; }
+inline long number_of_call_ahead(const ThreadRegisters &r) { return static_cast<long>(r.rax); }
 inline uint64_t second_argument(const ucontext_t &context) {
   return static_cast<uint64_t>(context.uc_mcontext.gregs[REG_RSI]);
 }

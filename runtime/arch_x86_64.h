@@ -7,11 +7,25 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <elf.h>
 #include <sys/user.h>
 
 namespace castaway::arch {
 
 using ThreadRegisters = user_regs_struct;
+
+// What ptrace reads ThreadRegisters by, the first of which it also writes; and the vector registers, the first that
+// there is.
+struct RegisterSet {
+  int note;
+  size_t offset, size;
+};
+inline constexpr RegisterSet kRegisterSets[] = {{NT_PRSTATUS, 0, sizeof(ThreadRegisters)}};
+inline constexpr int kVectorSets[] = {NT_X86_XSTATE};
+inline constexpr bool kVectorsKeptOverCalls = false; // psABI, 3.2.1
+
+// An interrupted thread's registers show its call: number, result and all arguments.
+inline constexpr bool kShowsCalls = true;
 
 inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
   long result;
@@ -54,8 +68,13 @@ inline void step_over_call(ThreadRegisters &r) { r.rip += 2; }
 inline void set_call_result(ThreadRegisters &r, long result) { r.rax = static_cast<unsigned long long>(result); }
 
 inline uintptr_t thread_pointer(const ThreadRegisters &r) { return r.fs_base; }
+inline void set_thread_pointer(ThreadRegisters &r, uintptr_t pointer) { r.fs_base = pointer; }
 inline uintptr_t stack_pointer(const ThreadRegisters &r) { return r.rsp; }
 inline uintptr_t program_counter(const ThreadRegisters &r) { return r.rip; }
+
+// Static TLS ends at the thread pointer; there is libc's descriptor.
+inline constexpr bool kTlsAbovePointer = false;
+inline uintptr_t descriptor_at(uintptr_t thread_pointer, size_t) { return thread_pointer; }
 
 inline FrameRegisters frame_registers(const ThreadRegisters &r) {
   return {{r.rax, r.rdx, r.rcx, r.rbx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15,

@@ -135,6 +135,7 @@ void learn_libc_facts() {
   size_t size = 0, alignment = 0;
   if (auto tls_info = reinterpret_cast<TlsInfo>(dlsym(RTLD_NEXT, "_dl_get_tls_static_info")))
     tls_info(&size, &alignment);
+  if (arch::kTlsAbovePointer) size += libc_facts.descriptor_size; // which is not in there
   libc_facts.static_tls_size = size > libc_facts.descriptor_size ? size : libc_facts.descriptor_size;
   for (const WaitFunction &function : kWaitFunctions) learn_wait_function(function);
 }

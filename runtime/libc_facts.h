@@ -3,6 +3,7 @@
 // Everything may be unknown (0 or empty): the roots are then widened, or a label says less.
 #pragma once
 
+#include "runtime/arch.h"
 #include "scanner/image.h"
 
 #include <cstddef>
@@ -11,7 +12,7 @@
 namespace castaway {
 
 struct LibcFacts {
-  size_t descriptor_size; // of the thread descriptor at the thread pointer, page-rounded where unknown
+  size_t descriptor_size; // of the thread descriptor, page-rounded where unknown
   size_t tid_offset;      // of the thread's id in the descriptor
   size_t static_tls_size; // static TLS blocks and descriptor together
   Range code;             // of libc
@@ -21,6 +22,11 @@ struct LibcFacts {
 };
 
 extern LibcFacts libc_facts;
+
+// The descriptor, which is also the pthread_t, of the thread with this thread pointer.
+inline uintptr_t descriptor_of(uintptr_t thread_pointer) {
+  return arch::descriptor_at(thread_pointer, libc_facts.descriptor_size);
+}
 
 // Before main. `libc_data`: libc's writable segment.
 void learn_libc_facts();

@@ -68,7 +68,10 @@ Interruption next_signal(uint64_t blocked, uint64_t main_takes) {
 bool may_be_interrupted(const ucontext_t &context) {
   constexpr int kRequeuePi = 11, kLockPi2 = 13;
   long call = arch::number_of_call_ahead(context);
-  if (call == SYS_clone || call == SYS_clone3 || call == SYS_fork || call == SYS_vfork) return false;
+  if (call == SYS_clone || call == SYS_clone3) return false;
+#ifdef SYS_fork
+  if (call == SYS_fork || call == SYS_vfork) return false;
+#endif
   if (call != SYS_futex) return true;
   int command = static_cast<int>(arch::second_argument(context)) & FUTEX_CMD_MASK;
   return command != FUTEX_LOCK_PI && command != kLockPi2 && command != kRequeuePi;

@@ -50,11 +50,16 @@ bool inside(std::span<const Range> ranges, uintptr_t address) {
   return found;
 }
 
-// The thread pointer of a thread of glibc's points at its descriptor, whose third word points at itself (the TCB's
-// `self`, System V ABI for TLS on x86-64: tcbhead_t).
-bool is_descriptor(uintptr_t at, const Vmas &vmas) {
-  if (at == 0 || at % sizeof(uintptr_t) != 0 || !vmas.readable({at, at + 3 * sizeof(uintptr_t)})) return false;
-  return reinterpret_cast<const uintptr_t *>(at)[2] == at;
+// Whether there is a descriptor of glibc's. On x86-64 its third word points at itself (the TCB's `self`, System V ABI
+// for TLS: tcbhead_t). Elsewhere only a living thread's can be told, by the id in it: `tid`, 0 for one that has ended.
+bool is_descriptor(uintptr_t at, int tid, const Vmas &vmas) {
+  if (at == 0 || at % sizeof(uintptr_t) != 0) return false;
+  if (arch::kTlsAbovePointer) {
+    uintptr_t id = at + libc_facts.tid_offset;
+    return libc_facts.tid_offset != 0 && tid != 0 && vmas.readable({id, id + sizeof(int32_t)}) &&
+           *reinterpret_cast<const int32_t *>(id) == tid;
+  }
+  return vmas.readable({at, at + 3 * sizeof(uintptr_t)}) && reinterpret_cast<const uintptr_t *>(at)[2] == at;
 }
 
 // Whether an ended thread's descriptor keeps what it returned. glibc clears the id when the thread ends and sets it to
@@ -105,7 +110,7 @@ void note_initial_memory(const Vmas &vmas, std::initializer_list<Range> temporar
 void take_stacks_from_heap(std::span<const StoppedThread> threads) {
   constexpr size_t kSlack = 2 * kPage; // for alignment
   for (const StoppedThread &thread : threads) {
-    const Birth *birth = thread.gone ? nullptr : births::find(arch::thread_pointer(thread.registers));
+    const Birth *birth = thread.gone ? nullptr : births::find(descriptor_of(arch::thread_pointer(thread.registers)));
     if (!birth || birth->own_stack.empty() || !birth->own_stack.contains(birth->descriptor)) continue;
     Block block = block_around(birth->own_stack.begin);
     if (block && block.granule_end() >= birth->own_stack.end && block.size <= birth->own_stack.size() + kSlack)
@@ -130,15 +135,19 @@ ThreadMemory locate_memory(const StoppedThread &thread, bool is_main, const Vmas
       if (vma.path == "[stack]") memory.native_stack = vma.range;
     return memory;
   }
-  const Vma *around = is_descriptor(pointer, vmas) ? vmas.find(pointer) : nullptr;
+  uintptr_t descriptor = descriptor_of(pointer);
+  const Vma *around = is_descriptor(descriptor, thread.tid, vmas) ? vmas.find(descriptor) : nullptr;
   if (!around) return memory;
-  memory.descriptor = {pointer, std::min(around->range.end, pointer + libc_facts.descriptor_size)};
+  memory.descriptor = {descriptor, std::min(around->range.end, descriptor + libc_facts.descriptor_size)};
   uintptr_t tls_size = libc_facts.static_tls_size - libc_facts.descriptor_size;
-  memory.tls = {std::max(around->range.begin, pointer - tls_size), pointer};
-  if (around == around_sp && sp < memory.tls.begin)
-    memory.stack.end = memory.tls.begin;
+  if (arch::kTlsAbovePointer)
+    memory.tls = {pointer, std::min(around->range.end, pointer + tls_size)};
   else
-    memory.native_stack = {around->range.begin, memory.tls.begin};
+    memory.tls = {std::max(around->range.begin, pointer - tls_size), pointer};
+  if (around == around_sp && sp < memory.end_of_stack())
+    memory.stack.end = memory.end_of_stack();
+  else
+    memory.native_stack = {around->range.begin, memory.end_of_stack()};
   return memory;
 }
 
@@ -195,7 +204,7 @@ void RootFinder::exclude(std::span<const StoppedThread> threads, std::span<const
     excluded_.add(of_thread.tls);
     excluded_.add(of_thread.descriptor);
     if (of_thread.native_stack.empty() && !of_thread.descriptor.empty())
-      exclude_stack_of(of_thread.descriptor.begin, arch::stack_pointer(threads[i].registers));
+      exclude_stack_of(of_thread.descriptor.begin, &threads[i]);
   }
   // Stacks of threads that have exited; those of living ones once more, unless they are in use while the thread runs on
   // another.
@@ -207,23 +216,26 @@ void RootFinder::exclude(std::span<const StoppedThread> threads, std::span<const
   bool any_left = std::any_of(memory.begin(), memory.end(), [](const auto &m) { return !m.native_stack.empty(); });
   for (const Birth *birth = births::begin(); birth != births::end(); ++birth)
     if (birth->descriptor != 0 && !birth->inherited && !(any_left && left_for_another(birth->descriptor)))
-      exclude_stack_of(birth->descriptor, 0);
+      exclude_stack_of(birth->descriptor, nullptr);
   if (!leader_lives) return;
   for (const Vma &vma : vmas_.all())
     if (vma.path == "[stack]" && memory[0].native_stack.empty()) excluded_.add(vma.range);
 }
 
 // The stack under a descriptor, used or not: its guard bounds it below. Where it lies in memory that the application
-// mapped or allocated, only what the thread uses is its own.
-void RootFinder::exclude_stack_of(uintptr_t descriptor, uintptr_t stack_pointer) {
+// mapped or allocated, only what the thread uses is its own. `thread`: null where it has exited.
+void RootFinder::exclude_stack_of(uintptr_t descriptor, const StoppedThread *thread) {
   const Birth *birth = births::find(descriptor);
+  uintptr_t stack_pointer = thread ? arch::stack_pointer(thread->registers) : 0;
   // Of an ended thread the program may have used the memory for something else.
   if (birth && birth->own_stack.contains(descriptor)) return excluded_.add(stack_pointer ? birth->own_stack : Range{});
   const Vma *vma = vmas_.find(descriptor);
-  if (!vma || !vma->is_anonymous() || !vma->writable || !is_descriptor(descriptor, vmas_)) return;
+  if (!vma || !vma->is_anonymous() || !vma->writable || !is_descriptor(descriptor, thread ? thread->tid : 0, vmas_))
+    return;
   if (inside(application_memory.ranges(), descriptor) || inside(initial(), descriptor) || block_around(descriptor))
     return;
-  uintptr_t end = page_up(descriptor + libc_facts.descriptor_size);
+  uintptr_t end =
+      page_up(descriptor + (arch::kTlsAbovePointer ? libc_facts.static_tls_size : libc_facts.descriptor_size));
   uintptr_t begin = vma->range.begin;
   if (stack_pointer == 0 && can_be_joined(descriptor, vma->range)) {
     included_.add({descriptor, descriptor + libc_facts.descriptor_size});

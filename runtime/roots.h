@@ -41,6 +41,9 @@ struct ThreadMemory {
   Range tls;
   Range descriptor;
   Range native_stack; // where it runs on another stack than the one it was made with: that one, used or not
+
+  // Of the one it was made with, known where the descriptor is: what comes first of both.
+  uintptr_t end_of_stack() const { return tls.begin < descriptor.begin ? tls.begin : descriptor.begin; }
 };
 ThreadMemory locate_memory(const StoppedThread &thread, bool is_main, const Vmas &vmas);
 
@@ -65,7 +68,7 @@ public:
 
 private:
   void exclude(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory, bool leader_lives);
-  void exclude_stack_of(uintptr_t descriptor, uintptr_t stack_pointer);
+  void exclude_stack_of(uintptr_t descriptor, const StoppedThread *thread);
   void include(const Vma &vma);
   void include_anonymous(const Vma &vma);
   void include_modules();

@@ -187,7 +187,8 @@ void Snapshot::read_thread(const StoppedThread &stopped, bool is_main) {
   ThreadFacts &facts = facts_[thread_count_++];
   facts.stopped = &stopped;
   facts.memory = locate_memory(stopped, is_main, *vmas_);
-  if (const Birth *birth = births::find(arch::thread_pointer(stopped.registers)); birth && !birth->inherited) {
+  if (const Birth *birth = births::find(descriptor_of(arch::thread_pointer(stopped.registers)));
+      birth && !birth->inherited) {
     facts.stack = birth->stack;
     facts.creator = birth->creator;
   }
@@ -211,9 +212,9 @@ void Snapshot::collect_registers(ThreadImage &image, const StoppedThread &stoppe
   } else {
     count = sizeof stopped.registers / sizeof(uintptr_t);
     std::memcpy(words, &stopped.registers, sizeof stopped.registers);
-    std::memcpy(words + count, vectors.data(), vectors.size_bytes());
-    count += vectors.size();
   }
+  std::memcpy(words + count, vectors.data(), vectors.size_bytes());
+  count += vectors.size();
   image.registers = {words, count};
 }
 
@@ -312,7 +313,7 @@ uint64_t Snapshot::state_of(size_t i) const {
   for (size_t at = 0; at < count; ++at) add(registers[at]);
   uintptr_t sp = arch::stack_pointer(facts.stopped->registers) & ~(sizeof(uintptr_t) - 1);
   // Others may write where they have a pointer to; and of memory that is no stack of glibc's, the end is not known.
-  bool own = facts.memory.stack.end == facts.memory.tls.begin && facts.memory.stack.contains(sp);
+  bool own = facts.memory.stack.end == facts.memory.end_of_stack() && facts.memory.stack.contains(sp);
   if (!own || scanner_->is_stack_live(i)) return hash | 1;
   uintptr_t end = std::min(facts.memory.stack.end, sp + kMost);
   for (uintptr_t at = sp; at + sizeof(uintptr_t) <= end; at += sizeof(uintptr_t))

@@ -2,6 +2,7 @@
 #include "runtime/stop.h"
 
 #include "runtime/births.h"
+#include "runtime/libc_facts.h"
 #include "runtime/memory.h"
 #include "runtime/real.h"
 #include "runtime/restart.h"
@@ -59,7 +60,7 @@ StopFailure World::stop() {
   }
   prepare_to_go_on(); // before anybody looks at the registers
   for (size_t i = 0; i < count_; ++i)
-    if (!threads_[i].gone && !waits_in_call(threads_[i])) fetch_vectors(i);
+    if (!threads_[i].gone && (arch::kVectorsKeptOverCalls || !waits_in_call(threads_[i]))) fetch_vectors(i);
   return StopFailure::none;
 }
 
@@ -141,7 +142,7 @@ bool World::in_transition(const StoppedThread &thread) const {
   ThreadState state;
   uintptr_t at = pointer + static_cast<uintptr_t>(thread_state_offset());
   // Threads that pthread_create made have our thread-local storage; of others it must be asked whether it is there.
-  if (pointer == tracking.main_thread_pointer || births::find(pointer))
+  if (pointer == tracking.main_thread_pointer || births::find(descriptor_of(pointer)))
     return reinterpret_cast<const ThreadState *>(at)->in_transition != 0;
   return sys::read_own_memory(proc_.pid(), at, &state, sizeof state) && state.in_transition == 1;
 }

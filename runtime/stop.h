@@ -96,7 +96,7 @@ public:
   uint64_t first_told_ns() const { return first_told_ns_; }
   StopWay way() const { return stopper_.way(); }
   std::span<StoppedThread> threads() { return {threads_, count_}; }
-  // Vector registers of threads that were stopped outside of a blocking call.
+  // Vector registers of threads that were stopped outside of a blocking call, or of all where calls keep some.
   std::span<const uintptr_t> vectors() const { return {vectors_, vector_words_}; }
   // With StopFailure::denied, late, blocked and transition: which thread, and for denied the errno.
   int failed_tid() const { return failed_tid_; }

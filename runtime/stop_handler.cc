@@ -43,7 +43,7 @@ bool is_same_stop(const StopSlot &slot, uint64_t ticket) {
 void fill(StopSlot &slot, const ucontext_t &context) {
   constexpr uintptr_t kBelow = 256; // of the handler's own, in use while it waits
   arch::read_context(context, slot.registers);
-  slot.registers.fs_base = arch::own_thread_pointer(stop_board.reads_thread_pointer);
+  arch::set_thread_pointer(slot.registers, arch::own_thread_pointer(stop_board.reads_thread_pointer));
   slot.vector_bytes = arch::vector_area(context, slot.vectors);
   uintptr_t top = reinterpret_cast<uintptr_t>(slot.vectors) + slot.vector_bytes;
   uintptr_t end = reinterpret_cast<uintptr_t>(&context + 1);

@@ -6,7 +6,7 @@
 // waits for it any more.
 #pragma once
 
-#include "runtime/arch.h"
+#include "runtime/seen_calls.h"
 #include "scanner/image.h"
 
 #include <atomic>
@@ -15,13 +15,6 @@
 #include <cstdint>
 
 namespace castaway {
-
-// A call that a thread was seen to sleep in (/proc/PID/task/TID/syscall).
-struct SeenCall {
-  int64_t number; // negative: none
-  uint64_t arguments[6];
-  uint64_t stack_pointer, program_counter;
-};
 
 enum SlotState : uint32_t { kSlotFree, kSlotSent, kSlotArrived, kSlotLeft };
 

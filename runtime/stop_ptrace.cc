@@ -2,10 +2,10 @@
 #include "runtime/stop_ptrace.h"
 
 #include "runtime/restart.h"
+#include "runtime/seen_calls.h"
 #include "runtime/thread_signals.h"
 
 #include <csignal>
-#include <elf.h>
 #include <linux/ptrace.h>
 #include <sys/uio.h>
 
@@ -21,9 +21,17 @@ long ptrace(long request, int tid, long address = 0, long data = 0) {
   return sys::call(SYS_ptrace, request, tid, address, data);
 }
 
+long move_registers(long request, StoppedThread &thread, const arch::RegisterSet &set) {
+  iovec area{reinterpret_cast<char *>(&thread.registers) + set.offset, set.size};
+  return ptrace(request, thread.tid, set.note, reinterpret_cast<long>(&area));
+}
+
 } // namespace
 
 long PtraceStopper::seize(size_t, StoppedThread &thread) {
+  // While it still sleeps: later only the registers tell. Older sights may be of another call in the same place.
+  if constexpr (!arch::kShowsCalls)
+    if (SeenCall *seen = last_seen(thread.tid)) *seen = see_call(proc_, thread.tid);
   long result = ptrace(PTRACE_SEIZE, thread.tid);
   if (result != -EPERM) return result;
   return thread_stat(proc_, thread.tid).is_gone() ? -ESRCH : result; // one that has exited, main's for instance
@@ -44,8 +52,10 @@ bool PtraceStopper::has_stopped(size_t, StoppedThread &thread, bool) {
   bool trap = (status >> 16) == kEventStop;
   thread.interrupted_by_signal = !trap;
   thread.signal = trap ? 0 : (status >> 8) & 0xff;
-  iovec area{&thread.registers, sizeof thread.registers};
-  if (ptrace(PTRACE_GETREGSET, thread.tid, NT_PRSTATUS, reinterpret_cast<long>(&area)) < 0) thread.gone = true;
+  for (const arch::RegisterSet &set : arch::kRegisterSets)
+    if (move_registers(PTRACE_GETREGSET, thread, set) < 0) thread.gone = true;
+  if constexpr (!arch::kShowsCalls)
+    if (const SeenCall *seen = last_seen(thread.tid)) show_call(thread.registers, *seen, proc_.pid());
   return true;
 }
 
@@ -57,8 +67,11 @@ void PtraceStopper::await_event() {
 }
 
 size_t PtraceStopper::fetch_vectors(size_t, const StoppedThread &thread, void *to, size_t size) {
-  iovec area{to, size};
-  return ptrace(PTRACE_GETREGSET, thread.tid, NT_X86_XSTATE, reinterpret_cast<long>(&area)) < 0 ? 0 : area.iov_len;
+  for (int note : arch::kVectorSets) {
+    iovec area{to, size};
+    if (ptrace(PTRACE_GETREGSET, thread.tid, note, reinterpret_cast<long>(&area)) >= 0) return area.iov_len;
+  }
+  return 0;
 }
 
 bool PtraceStopper::run_on(size_t, StoppedThread &thread) {
@@ -73,10 +86,7 @@ void PtraceStopper::let_go(size_t, StoppedThread &thread) {
   if (main_goes_on_ && (gone_on_ < kFew || gone_on_ % kStep == 0)) await_main_took_signals(proc_);
   ++gone_on_;
   keep_interruption(thread, proc_);
-  if (thread.registers_changed) {
-    iovec area{&thread.registers, sizeof thread.registers};
-    ptrace(PTRACE_SETREGSET, thread.tid, NT_PRSTATUS, reinterpret_cast<long>(&area));
-  }
+  if (thread.registers_changed) move_registers(PTRACE_SETREGSET, thread, arch::kRegisterSets[0]);
   ptrace(PTRACE_DETACH, thread.tid, 0, thread.signal);
   if (thread.tid == proc_.pid()) main_goes_on_ = true;
 }

@@ -52,42 +52,6 @@ bool is_whole(uint64_t mask) {
 
 StopSlot *slot_at(size_t place) { return &stop_board.slots[place]; }
 
-// One number after the other from a line like "202 0x7f.. 0x.. ...".
-bool take_word(std::string_view &text, uint64_t &value) {
-  while (!text.empty() && text[0] == ' ') text.remove_prefix(1);
-  return take_prefix(text, "0x") ? take_number(text, value, 16) : take_number(text, value);
-}
-
-SeenCall parse_call(std::string_view text) {
-  SeenCall call{};
-  call.number = -1;
-  uint64_t number;
-  if (!take_word(text, number)) return call; // "running", or "-1": not in a call
-  for (uint64_t &argument : call.arguments)
-    if (!take_word(text, argument)) return call;
-  // A kernel thread's has no place in the program.
-  if (take_word(text, call.stack_pointer) && take_word(text, call.program_counter) && call.program_counter != 0)
-    call.number = static_cast<int64_t>(number);
-  return call;
-}
-
-// What each thread was last seen in, by its tid; null where there is no memory.
-SeenCall *last_seen(int tid) {
-  constexpr size_t kMostRemembered = size_t{1} << 16;
-  static auto *table = static_cast<SeenCall *>(own_memory(kMostRemembered * sizeof(SeenCall)));
-  return table ? &table[static_cast<unsigned>(tid) % kMostRemembered] : nullptr;
-}
-
-// The same place, and the same first arguments.
-bool is_same(const SeenCall &seen, const arch::ThreadRegisters &registers, int arguments) {
-  if (seen.number < 0 || seen.number == SYS_restart_syscall || seen.stack_pointer != arch::stack_pointer(registers) ||
-      seen.program_counter != arch::program_counter(registers))
-    return false;
-  for (int i = 0; i < arguments; ++i)
-    if (seen.arguments[i] != arch::call_argument(registers, i)) return false;
-  return true;
-}
-
 } // namespace
 
 bool SignalStopper::install() {
@@ -114,9 +78,7 @@ long SignalStopper::seize(size_t place, StoppedThread &thread) {
   constexpr uint64_t kIoWorker = 0x10; // PF_IO_WORKER: io_uring's, which runs no code of the program's
   if (thread.tid == unreachable_tid && blocks_signal(thread.tid)) return -EBUSY;
   StopSlot &slot = *slot_at(place);
-  char line[256];
-  Text<64> path;
-  slot.seen = parse_call(proc_.read((path << "task/" << thread.tid << "/syscall").view(), line, sizeof line));
+  slot.seen = see_call(proc_, thread.tid);
   if (SeenCall *last = last_seen(thread.tid); last && slot.seen.number >= 0) *last = slot.seen;
   // One that sleeps in a call is a thread. A leader that has exited stays in the list.
   if (slot.seen.number < 0) {
@@ -168,18 +130,16 @@ void SignalStopper::await_event() {
 void SignalStopper::read_call(StoppedThread &thread, StopSlot &slot) const {
   constexpr long kRestartSys = -512;
   arch::ThreadRegisters &registers = thread.registers;
-  uint8_t code[2];
-  if (arch::is_before_call(registers)) {
-    if (!sys::read_own_memory(proc_.pid(), arch::program_counter(registers), code, sizeof code) ||
-        !arch::is_call_instruction(code))
-      return;
-    slot.stands_before_call = true;
-    arch::set_call_number(registers, arch::call_result(registers)); // where the number stands before a call
-    arch::set_call_result(registers, kRestartSys);
-    arch::step_over_call(registers);
+  uint8_t code[arch::kCallSize];
+  if (arch::is_before_call(registers) &&
+      sys::read_own_memory(proc_.pid(), arch::program_counter(registers), code, sizeof code) &&
+      arch::is_call_instruction(code)) {
+    arch::show_call_ahead(registers, arch::number_of_call_ahead(registers), kRestartSys);
+    // A call that may not have been made yet must not come back with EINTR.
+    slot.stands_before_call = arch::kShowsCalls || is_same(slot.seen, registers, 6);
   } else if (arch::is_behind_interrupted_call(registers)) {
     long number = call_number(thread, slot.seen);
-    if (number < 0) return;
+    if (number < 0 || !recall_first_argument(registers, number, slot.seen)) return;
     arch::set_call_number(registers, number);
     arch::set_call_result(registers, result_without_handler(number));
   }
@@ -188,7 +148,7 @@ void SignalStopper::read_call(StoppedThread &thread, StopSlot &slot) const {
 long SignalStopper::call_number(const StoppedThread &thread, const SeenCall &seen) const {
   constexpr size_t kBefore = arch::kCodeBefore;
   const arch::ThreadRegisters &registers = thread.registers;
-  uint8_t code[kBefore + 2];
+  uint8_t code[kBefore + arch::kCallSize];
   uintptr_t at = arch::program_counter(registers) - sizeof code;
   if (!sys::read_own_memory(proc_.pid(), at, code, sizeof code) || !arch::is_call_instruction(code + kBefore))
     return -1;
