@@ -306,8 +306,8 @@ private:
     return 0;
   }
 
-  // Where the code of a block at `begin` is; null where there is no leaf, or `begin` is no multiple of a granule. One test
-  // is for both: turned to the right, what makes it none is far above all addresses.
+  // Where the code of a block at `begin` is; null where there is no leaf, or `begin` is no multiple of a granule. One
+  // test is for both: turned to the right, what makes it none is far above all addresses.
   [[gnu::always_inline]] uint8_t *code_of(uintptr_t begin) {
     uintptr_t granule = std::rotr(begin, kGranuleBits);
     size_t index = granule >> (kLeafBits - kGranuleBits);
