@@ -516,8 +516,8 @@ bool step_by_rule(uint64_t rule, Frame &frame, Range stack) {
   return step_packed(rule, frame.registers, stack) && frame.registers.sp() >= lowest;
 }
 
-bool step(Frame &frame, Range stack, uint64_t generation) {
-  uint64_t rule = remembered_rule(frame.lookup(), generation);
+// `rule`: what is remembered for this frame, 0 if nothing is.
+bool step(uint64_t rule, Frame &frame, Range stack, uint64_t generation) {
   return rule ? step_by_rule(rule, frame, stack) : look_up_and_step(frame, stack, generation);
 }
 
@@ -550,9 +550,7 @@ public:
         return take_over();
       }
       plain = plain && rule != 0;
-      more =
-          count_ + 1 < most_ && (rule ? step_by_rule(rule, frame, stack) : look_up_and_step(frame, stack, generation));
-      more = more && frame.registers.pc() != 0;
+      more = count_ + 1 < most_ && step(rule, frame, stack, generation) && frame.registers.pc() != 0;
       found_at = frame_pointer_slot(rule, frame.registers.sp());
     }
     return keep(plain);
@@ -633,7 +631,9 @@ size_t unwind(FrameRegisters registers, Range stack, uintptr_t *pcs, size_t most
   size_t count = 0;
   while (count < most) {
     pcs[count++] = frame.registers.pc();
-    if (count == most || !step(frame, stack, generation) || frame.registers.pc() == 0) break;
+    if (count == most) break;
+    uint64_t rule = remembered_rule(frame.lookup(), generation);
+    if (!step(rule, frame, stack, generation) || frame.registers.pc() == 0) break;
   }
   return count;
 }

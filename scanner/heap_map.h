@@ -96,9 +96,8 @@ public:
 
   // Forgets the block at `begin` and returns what was known of it; an empty Block where none starts there.
   Block erase(uintptr_t begin) {
-    uint8_t *leaf = leaf_at(begin);
-    if (!leaf || (begin & (kGranule - 1))) return {};
-    uint8_t *code = leaf + granule_in_leaf(begin);
+    uint8_t *code = code_of(begin);
+    if (!code) return {};
     Block block = decode_code(begin, code);
     if (!block) return block;
     if (code[0] == kLarge) {
@@ -200,12 +199,8 @@ public:
   static Block decode_code(uintptr_t begin, const uint8_t *code) {
     uint8_t first = code[0];
     if (!is_start(first)) return {};
-    if (first < kFlaggedGranule) return {begin, first, false};
-    if (first == kFlaggedGranule) return {begin, kGranule, true};
-    if (first < kLarge) {
-      size_t granules = first - kSmallBase;
-      return {begin, ((granules - 1) << kGranuleBits) + (code[1] & 0x0f) + 1, (code[1] & kSmallFlag) != 0};
-    }
+    if (first <= kFlaggedGranule) return {begin, std::min<size_t>(first, kGranule), first == kFlaggedGranule};
+    if (first < kLarge) return {begin, small_size(code_at(code)), (code[1] & kSmallFlag) != 0};
     uint64_t bytes;
     std::memcpy(&bytes, code, sizeof bytes);
     uint64_t value = join_sevens(bytes >> 8);
