@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
+#include <csignal>
 #include <cstdio>
 #include <dirent.h>
 #include <fcntl.h>
@@ -28,8 +30,18 @@ bool plain(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
 }
 
-// One reporter works for a process at a time, so a temporary name that is taken is an earlier one's leftover.
-std::string temporary_name(const std::string &name) { return "." + name + std::string(kTemporary); }
+// ".<name>.<writer>.tmp", the writer's own: an earlier safepoint's reporter, whose tracer was killed, may write still.
+std::string temporary_name(const std::string &name) {
+  return "." + name + "." + std::to_string(getpid()) + std::string(kTemporary);
+}
+
+// Whether `name` is such a name, of what starts with `prefix`, and its writer is gone.
+bool is_leftover(std::string_view name, std::string_view prefix) {
+  if (!name.starts_with('.') || !name.substr(1).starts_with(prefix) || !name.ends_with(kTemporary)) return false;
+  name.remove_suffix(kTemporary.size());
+  const auto writer = parse_decimal(name.substr(name.rfind('.') + 1));
+  return writer && *writer > 0 && *writer <= INT_MAX && kill(static_cast<pid_t>(*writer), 0) != 0 && errno == ESRCH;
+}
 
 // All names in the directory; what cannot be listed is left alone.
 std::vector<std::string> list(int directory) {
@@ -115,8 +127,12 @@ Status ProfileStore::link(const std::string &target, const std::string &name) co
 // same name and pid: it goes first.
 Status ProfileStore::remove_old(const std::string &prefix, uint64_t newest, uint64_t keep) const {
   std::vector<std::pair<uint64_t, std::string>> by_age; // age in safepoints
-  for (auto &name : list(directory_))
-    if (const auto seq = sequence_of(name, prefix)) by_age.emplace_back(newest - *seq, std::move(name));
+  for (auto &name : list(directory_)) {
+    if (const auto seq = sequence_of(name, prefix))
+      by_age.emplace_back(newest - *seq, std::move(name));
+    else if (is_leftover(name, prefix))
+      unlinkat(directory_, name.c_str(), 0);
+  }
   std::sort(by_age.begin(), by_age.end());
   for (size_t i = keep; i < by_age.size(); i++)
     if (unlinkat(directory_, by_age[i].second.c_str(), 0) != 0 && errno != ENOENT)

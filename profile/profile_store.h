@@ -1,11 +1,13 @@
 // ProfileStore: the profiles of one process in the output directory.
 //
 // Names are INTERFACE's: <comm>.<pid>.<kind>.<seq>.pb.gz, with a symbolic link <comm>.<pid>.<kind>.pb.gz to the newest.
-// A file is written under a name that starts with a dot and renamed, so that no reader sees half of one; the link is
-// replaced in the same way. The directory belongs to the user and may hold anything: nothing in it is followed, and
-// only names of this process and kind are ever removed.
+// A file is written under a name that starts with a dot and names the writer, and renamed, so that no reader sees half
+// of one; the link is replaced in the same way. What a writer that was killed left, the next one removes. The directory
+// belongs to the user and may hold anything: nothing in it is followed, and only names of this process and kind are
+// ever removed.
 //
-// How it fails: an Error in one line; the temporary file is removed. One writer per process and directory. OFFLINE.
+// How it fails: an Error in one line; the temporary file is removed. Several writers for a process at once are in no
+// one's way; the link is the last one's. OFFLINE.
 #pragma once
 
 #include "profile/result.h"

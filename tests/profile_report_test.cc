@@ -22,6 +22,7 @@ namespace castaway {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace std::string_literals;
 
 class ProfileReport : public testing::Test {
 protected:
@@ -30,10 +31,11 @@ protected:
 
   std::string report(const CaptureBuilder &builder) {
     const auto bytes = builder.build();
-    std::ofstream(dir_ + ".capture", std::ios::binary)
+    const auto capture = dir_ + "." + std::to_string(getpid()) + ".capture";
+    std::ofstream(capture, std::ios::binary)
         .write(reinterpret_cast<const char *>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-    const auto lines = report_file(dir_ + ".capture", dir_);
-    fs::remove(dir_ + ".capture");
+    const auto lines = report_file(capture, dir_);
+    fs::remove(capture);
     return lines ? *lines : lines.error();
   }
 
@@ -164,8 +166,9 @@ TEST_F(ProfileReport, NamesAreSafe) {
 
 TEST_F(ProfileReport, NothingInTheDirectoryIsFollowed) {
   std::ofstream(dir_ + ".victim") << "precious";
-  for (const auto *name : {".server.4242.leak.7.pb.gz.tmp", "server.4242.leak.7.pb.gz", "server.4242.leak.pb.gz",
-                           ".server.4242.leak.pb.gz.tmp"})
+  const auto temporary = "." + std::to_string(getpid()) + ".tmp";
+  for (const auto &name : {".server.4242.leak.7.pb.gz" + temporary, "server.4242.leak.7.pb.gz"s,
+                           "server.4242.leak.pb.gz"s, ".server.4242.leak.pb.gz" + temporary})
     fs::create_symlink(dir_ + ".victim", dir_ + "/" + name);
   EXPECT_EQ(report(at(7)).find("trouble"), std::string::npos);
   std::string content;
@@ -174,6 +177,40 @@ TEST_F(ProfileReport, NothingInTheDirectoryIsFollowed) {
   EXPECT_FALSE(fs::is_symlink(dir_ + "/server.4242.leak.7.pb.gz"));
   EXPECT_EQ(names().size(), 4u);
   fs::remove(dir_ + ".victim");
+}
+
+// As after a tracer was killed: its snapshot's reporter is at work still when the next safepoint's begins.
+TEST_F(ProfileReport, SeveralReportersOfAProcessAreInNoOnesWay) {
+  std::vector<pid_t> reporters;
+  for (uint64_t first : {1, 101, 201, 301}) {
+    reporters.push_back(fork());
+    if (reporters.back() != 0) continue;
+    bool failed = false;
+    for (uint64_t safepoint = first; safepoint < first + 25; safepoint++)
+      failed |= report(at(safepoint).fact("keep", "100")).find("trouble") != std::string::npos;
+    _exit(failed ? 1 : 0);
+  }
+  for (const pid_t reporter : reporters) {
+    int status = 0;
+    ASSERT_EQ(waitpid(reporter, &status, 0), reporter);
+    EXPECT_EQ(status, 0);
+  }
+  EXPECT_EQ(names().size(), 2 * (100u + 1));
+  EXPECT_TRUE(fs::exists(dir_ + "/server.4242.leak.pb.gz"));
+}
+
+TEST_F(ProfileReport, WhatAKilledReporterLeftIsRemoved) {
+  const pid_t gone = fork();
+  if (gone == 0) _exit(0);
+  ASSERT_EQ(waitpid(gone, nullptr, 0), gone);
+  const auto by_gone = "." + std::to_string(gone) + ".tmp", by_living = "." + std::to_string(getppid()) + ".tmp";
+  for (const auto &name : {".server.4242.leak.6.pb.gz" + by_gone, ".server.4242.leak.pb.gz" + by_gone,
+                           ".server.4242.leak.6.pb.gz" + by_living, ".other.4242.leak.6.pb.gz" + by_gone})
+    std::ofstream(dir_ + "/" + name) << "half";
+  report(at(7));
+  EXPECT_EQ(names(), (Names{".other.4242.leak.6.pb.gz" + by_gone, ".server.4242.leak.6.pb.gz" + by_living,
+                            "server.4242.leak.7.pb.gz", "server.4242.leak.pb.gz", "server.4242.threads.7.pb.gz",
+                            "server.4242.threads.pb.gz"}));
 }
 
 TEST_F(ProfileReport, ALinkThatCannotBeReplacedIsTroubleButTheProfileStands) {
