@@ -112,6 +112,7 @@ bool readable(void *context, Range range) { return static_cast<Lookup *>(context
 
 int Snapshot::run() {
   fault_point(safepoint_, "snapshot");
+  rest_if_slow(safepoint_);
   read_mappings();
   fault_point(safepoint_, "mappings");
   complete_memory();

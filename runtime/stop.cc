@@ -24,6 +24,11 @@ constexpr uint64_t kSignalledLimitPerThread = 1'000'000;
 constexpr uint64_t kRunOnStep = 30'000;
 constexpr uint64_t kInsistAfter = 2'000'000; // when a thread that has not stopped is looked at closer
 
+int late_tid; // the thread that was too late for the last stop; 0: none was
+
+// Whether a thread sleeps where no signal wakes it.
+bool sleeps_deeply(const Proc &proc, int tid) { return thread_stat(proc, tid).state == 'D'; }
+
 } // namespace
 
 bool waits_in_call(const StoppedThread &thread) {
@@ -48,6 +53,7 @@ ThreadStat thread_stat(const Proc &proc, int tid) {
 
 StopFailure World::stop() {
   if (!reserve()) return StopFailure::no_memory;
+  if (is_still_late()) return fail(StopFailure::late, late_tid);
   if (StopFailure failure = stopper_.begin(); failure != StopFailure::none) return failure;
   bool found_new = true;
   while (found_new) {
@@ -64,15 +70,25 @@ StopFailure World::stop() {
   return StopFailure::none;
 }
 
+// Whether the thread that was too late for the last stop still sleeps, for as long as a stop would have waited for it.
+// Then nobody else has to stop in vain.
+bool World::is_still_late() const {
+  constexpr uint64_t kStep = 5'000'000;
+  uint64_t deadline = sys::now_ns() + kStopLimit;
+  while (late_tid != 0 && sleeps_deeply(proc_, late_tid)) {
+    if (sys::now_ns() > deadline) return true;
+    sys::sleep_ns(kStep);
+  }
+  late_tid = 0;
+  return false;
+}
+
 // One listing of the threads: new ones appear until the last that could start them is stopped.
 StopFailure World::stop_round(bool &found_new) {
   size_t first = count_;
-  StopFailure failure = StopFailure::none;
-  bool listed = proc_.for_each_number("task", [&](int tid) {
-    if (tid != spared_ && failure == StopFailure::none && !find(tid)) failure = seize(tid);
-  });
+  StopFailure failure = seize_new();
   found_new = count_ > first;
-  if (!listed) return StopFailure::no_proc;
+  if (failure == StopFailure::no_proc) return failure;
   // What has been seized can only be let go after it has stopped. A signal that was not sent needs nothing.
   if (failure != StopFailure::none && way() == StopWay::signal)
     for (size_t i = first; i < count_; ++i) threads_[i].gone = true;
@@ -89,14 +105,31 @@ StopFailure World::stop_round(bool &found_new) {
   return failure == StopFailure::none ? run_out_of_transitions(deadline) : failure;
 }
 
-StopFailure World::seize(int tid) {
-  StoppedThread *thread = add(tid);
-  if (!thread) return fail(StopFailure::no_memory, tid);
-  long result = stopper_.seize(static_cast<size_t>(thread - threads_), *thread);
-  thread->gone = result == -ESRCH;
+// All that are new, main last: once it is traced, an ignored signal to the process wakes somebody, and who is woken
+// must be traced as well, so that it is seen.
+StopFailure World::seize_new() {
+  StopFailure failure = StopFailure::none;
+  StoppedThread *main = nullptr;
+  bool listed = proc_.for_each_number("task", [&](int tid) {
+    if (tid == spared_ || failure != StopFailure::none || find(tid)) return;
+    StoppedThread *thread = add(tid);
+    if (!thread)
+      failure = fail(StopFailure::no_memory, tid);
+    else if (tid == proc_.pid())
+      main = thread;
+    else
+      failure = seize(*thread);
+  });
+  if (main && failure == StopFailure::none) failure = seize(*main);
+  if (main && failure != StopFailure::none) main->gone = true; // nothing was done to it
+  return listed ? failure : StopFailure::no_proc;
+}
+
+StopFailure World::seize(StoppedThread &thread) {
+  long result = stopper_.seize(static_cast<size_t>(&thread - threads_), thread);
+  thread.gone = result != 0; // or nothing was done to it
   if (result == 0 || result == -ESRCH) return StopFailure::none;
-  thread->gone = true; // nothing was done to it
-  return fail(result == -EBUSY ? StopFailure::blocked : StopFailure::denied, tid, static_cast<int>(-result));
+  return fail(result == -EBUSY ? StopFailure::blocked : StopFailure::denied, thread.tid, static_cast<int>(-result));
 }
 
 // Tells the main thread, or all others, to stop.
@@ -128,7 +161,7 @@ StopFailure World::await(uint64_t deadline_ns) {
         continue;
       }
       if (now > deadline_ns) {
-        if (failure == StopFailure::none) failure = fail(StopFailure::late, threads_[i].tid);
+        if (failure == StopFailure::none) failure = fail(StopFailure::late, late_tid = threads_[i].tid);
         break;
       }
       stopper_.await_event();
@@ -188,12 +221,15 @@ void World::fetch_vectors(size_t place) {
 
 void World::resume() { let_all_go(true); }
 
+// Main goes first, as it was stopped last. Last come those whose calls any wakeup ends: as long as another thread is
+// held, an ignored signal that is meant for it (SIGCHLD for the one that forked) wakes one that is not.
 void World::let_all_go(bool complete) {
   stopper_.before_resume(complete);
   for (size_t i = 0; i < count_; ++i)
-    if (threads_[i].tid == proc_.pid()) let_go(i); // first, as it was stopped last
+    if (threads_[i].tid == proc_.pid()) let_go(i);
   for (size_t i = 0; i < count_; ++i)
-    if (threads_[i].tid != proc_.pid()) let_go(i);
+    if (!threads_[i].was_interrupted) let_go(i);
+  for (size_t i = 0; i < count_; ++i) let_go(i);
 }
 
 void World::let_go(size_t place) {
@@ -208,17 +244,30 @@ void World::let_go(size_t place) {
   stopper_.let_go(place, thread);
 }
 
-// Those that were too late for a stop that was given up, while all others run. One that does not come now (in vfork) is
-// let go when the tracer ends, or finds that nobody holds it any more.
+// Those that were too late for a stop that was given up, while all others run. What they were told has woken them: when
+// they get a processor their calls come back, which they would notice if nobody held them then. So they are waited for;
+// but one that sleeps deeply (in vfork) notices nothing, and is let go when the tracer ends, at once, or finds that
+// nobody holds it any more.
 void World::let_stragglers_go() {
-  constexpr uint64_t kPatience = 20'000'000;
-  if (pending_ == 0) return;
-  int tid = failed_tid_, error = failed_errno_;
-  await(sys::now_ns() + kPatience);
-  failed_tid_ = tid, failed_errno_ = error;
-  for (size_t i = 0; i < count_; ++i)
-    if (!threads_[i].gone && !threads_[i].pending && !threads_[i].let_go)
-      make_unseen(threads_[i], proc_, way()), let_go(i);
+  constexpr uint64_t kPatience = 10'000'000'000;
+  uint64_t deadline = sys::now_ns() + kPatience;
+  for (bool any_comes = true; any_comes && pending_ > 0 && sys::now_ns() < deadline;) {
+    any_comes = false;
+    for (size_t i = 0; i < count_; ++i) {
+      StoppedThread &thread = threads_[i];
+      if (!thread.pending) continue;
+      if (!stopper_.has_stopped(i, thread, true)) {
+        any_comes = any_comes || !sleeps_deeply(proc_, thread.tid);
+        continue;
+      }
+      thread.pending = false;
+      --pending_;
+      if (thread.gone) continue;
+      make_unseen(thread, proc_, way());
+      let_go(i);
+    }
+    if (any_comes) stopper_.await_event();
+  }
 }
 
 // One set of tables for all safepoints, of which there is one at a time. They are no roots: own_memory.

@@ -103,9 +103,11 @@ public:
   int failed_errno() const { return failed_errno_; }
 
 private:
+  bool is_still_late() const;
   StopFailure stop_round(bool &found_new);
   StopFailure interrupt_from(size_t first, bool main);
-  StopFailure seize(int tid);
+  StopFailure seize_new();
+  StopFailure seize(StoppedThread &thread);
   StopFailure await(uint64_t deadline_ns);
   StopFailure run_out_of_transitions(uint64_t deadline_ns);
   StopFailure run_through(size_t place, uint64_t deadline_ns);

@@ -92,10 +92,10 @@ void on_stop_signal(int number, siginfo_t *info, void *place) {
 
 } // namespace
 
-KernelAction stop_action() {
+KernelAction stop_action(uint64_t open) {
   constexpr unsigned long kRestorer = 0x04000000; // SA_RESTORER
-  // All signals blocked: a handler of the program's that ran inside ours would make the thread live.
-  return {on_stop_signal, SA_SIGINFO | SA_RESTART | SA_ONSTACK | kRestorer, castaway_signal_return, ~uint64_t{0}};
+  // A handler of the program's that ran inside ours would make the thread live.
+  return {on_stop_signal, SA_SIGINFO | SA_RESTART | SA_ONSTACK | kRestorer, castaway_signal_return, ~open};
 }
 void set_next_action(const KernelAction &action) { next_action = action; }
 bool is_stop_handler(const KernelAction &action) { return action.handler == on_stop_signal; }

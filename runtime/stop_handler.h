@@ -62,8 +62,9 @@ inline uint64_t stop_ticket(uint32_t stop, size_t place) {
   return uint64_t{0xca57} << 48 | uint64_t{stop & 0xffffff} << 24 | place;
 }
 
-// The action to install, and the one that was there before: what is not for us is handed to it.
-KernelAction stop_action();
+// The action to install, which blocks all signals but those in `open`; and the one that was there before: what is not
+// for us is handed to it.
+KernelAction stop_action(uint64_t open);
 void set_next_action(const KernelAction &action);
 bool is_stop_handler(const KernelAction &action);
 

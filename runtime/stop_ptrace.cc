@@ -49,9 +49,10 @@ bool PtraceStopper::has_stopped(size_t, StoppedThread &thread, bool) {
   if (result == 0) return false;
   if (result < 0 || (status & 0xff) != 0x7f) return thread.gone = true; // it is no longer there
   // Either the trap that PTRACE_INTERRUPT asked for (or a job-control stop), or a signal on its way to the thread.
+  // Of a traced thread the kernel queues ignored signals too, and wakes one for them: they must interrupt nothing.
   bool trap = (status >> 16) == kEventStop;
-  thread.interrupted_by_signal = !trap;
   thread.signal = trap ? 0 : (status >> 8) & 0xff;
+  thread.interrupted_by_signal = !trap && !(signals_of(proc_, thread.tid).dropped() >> (thread.signal - 1) & 1);
   for (const arch::RegisterSet &set : arch::kRegisterSets)
     if (move_registers(PTRACE_GETREGSET, thread, set) < 0) thread.gone = true;
   if constexpr (!arch::kShowsCalls)

@@ -20,6 +20,9 @@ int stop_signal;     // that the handler is, or was last, installed for
 int unreachable_tid; // which blocked it last time
 bool installed;
 KernelAction previous; // what is put back
+// Signals that the handler does not block. One that is ignored and blocked waits, and then wakes a thread that is not
+// held, whose call comes back for nothing.
+uint64_t open_signals;
 
 bool is_free(const KernelAction &action) { return reinterpret_cast<uintptr_t>(action.handler) == 0; }
 bool is_of_libc(const KernelAction &action) {
@@ -32,7 +35,7 @@ long set_action(int number, const KernelAction *action, KernelAction *old) {
 
 // Swaps it in, so that nothing that was installed in the same moment is lost.
 bool install_for(int number, bool (*may_replace)(const KernelAction &)) {
-  KernelAction mine = stop_action(), old{};
+  KernelAction mine = stop_action(open_signals), old{};
   if (set_action(number, nullptr, &old) != 0) return false;
   if (!is_stop_handler(old) && !may_replace(old)) return false;
   if (set_action(number, &mine, &old) != 0) return false;
@@ -45,9 +48,9 @@ bool install_for(int number, bool (*may_replace)(const KernelAction &)) {
   return installed = true;
 }
 
-// All that can be blocked.
+// All that the handler blocks.
 bool is_whole(uint64_t mask) {
-  return (mask | uint64_t{1} << (SIGKILL - 1) | uint64_t{1} << (SIGSTOP - 1)) == ~uint64_t{0};
+  return (mask | open_signals | uint64_t{1} << (SIGKILL - 1) | uint64_t{1} << (SIGSTOP - 1)) == ~uint64_t{0};
 }
 
 StopSlot *slot_at(size_t place) { return &stop_board.slots[place]; }
@@ -68,6 +71,7 @@ StopFailure SignalStopper::begin() {
   // The next number, never 0: that is what unused slots have.
   uint32_t stop = (stop_board.stop.load(std::memory_order_relaxed) + 1) & 0xffffff;
   stop_board.stop.store(stop ? stop : 1, std::memory_order_relaxed);
+  open_signals = signals_of(proc_, proc_.pid()).dropped();
   return install() ? StopFailure::none : StopFailure::no_signal;
 }
 

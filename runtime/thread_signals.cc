@@ -1,7 +1,20 @@
 // What /proc tells of a thread's signals; see thread_signals.h.
 #include "runtime/thread_signals.h"
 
+#include <csignal>
+
 namespace castaway {
+
+namespace {
+
+constexpr uint64_t bit_of(int signal) { return uint64_t{1} << (signal - 1); }
+
+// Those whose default action is to do nothing.
+constexpr uint64_t kIgnoredByDefault = bit_of(SIGCHLD) | bit_of(SIGURG) | bit_of(SIGWINCH) | bit_of(SIGCONT);
+
+} // namespace
+
+uint64_t ThreadSignals::dropped() const { return known ? (ignored | kIgnoredByDefault) & ~handled : 0; }
 
 ThreadSignals signals_of(const Proc &proc, int tid) {
   char buffer[4096];
@@ -21,6 +34,7 @@ ThreadSignals signals_of(const Proc &proc, int tid) {
   signals.shared = mask("ShdPnd:");
   signals.blocked = mask("SigBlk:");
   signals.handled = mask("SigCgt:");
+  signals.ignored = mask("SigIgn:");
   return signals;
 }
 

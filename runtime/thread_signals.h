@@ -11,14 +11,18 @@
 
 namespace castaway {
 
-// One bit each. `handled`: the program has a handler for it.
+// One bit each. `handled`: the program has a handler for it; `ignored`: it has said that it wants to know nothing of
+// it.
 struct ThreadSignals {
-  uint64_t own = 0, shared = 0, blocked = ~uint64_t{0}, handled = 0;
+  uint64_t own = 0, shared = 0, blocked = ~uint64_t{0}, handled = 0, ignored = 0;
   uint64_t sleeps = 0; // voluntary context switches
   bool known = false;
 
   // Handlers that will run in this thread, if it is the next to go on.
   uint64_t due() const { return (own | shared) & ~blocked & handled; }
+  // Those that the kernel drops at once, where they are not blocked and the thread is not traced: they interrupt
+  // nothing.
+  uint64_t dropped() const;
 };
 
 ThreadSignals signals_of(const Proc &proc, int tid);

@@ -3,7 +3,10 @@
 #include "waiting_calls.h"
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <thread>
@@ -87,6 +90,47 @@ int endless_waits(int argc, char **argv) {
   return done(argv);
 }
 
+// Waits in epoll_wait, which the kernel never restarts, on main and more threads, until `meanwhile` has run for a
+// while.
+template <typename Meanwhile> int endless_epolls(int argc, char **argv, Meanwhile meanwhile) {
+  constexpr int kWaiters = 40;
+  int end = eventfd(0, 0), poller = epoll_create1(0);
+  epoll_event any{EPOLLIN, {}};
+  epoll_ctl(poller, EPOLL_CTL_ADD, end, &any);
+  auto wait = [poller] {
+    epoll_event event;
+    expect(epoll_wait(poller, &event, 1, -1) == 1, "epoll_wait: %s", strerror(errno));
+  };
+  std::thread worker([&] {
+    repeat(span_of(argc, argv), meanwhile);
+    eventfd_write(end, 1);
+  });
+  std::vector<std::thread> waiters;
+  for (int i = 0; i < kWaiters; ++i) waiters.emplace_back(wait);
+  wait();
+  for (std::thread &waiter : waiters) waiter.join();
+  worker.join();
+  return done(argv);
+}
+
+// Signals that are ignored interrupt nothing.
+int ignored_signals(int argc, char **argv) {
+  signal(SIGHUP, SIG_IGN);
+  return endless_epolls(argc, argv, [] {
+    for (int number : {SIGHUP, SIGCHLD, SIGWINCH, SIGURG, SIGCONT}) kill(getpid(), number);
+    return usleep(50) == 0;
+  });
+}
+
+// Nor does the end of another thread's child.
+int children_end(int argc, char **argv) {
+  return endless_epolls(argc, argv, [] {
+    pid_t child = vfork();
+    if (child == 0) _exit(0);
+    return expect(waitpid(child, nullptr, 0) == child, "waitpid: %s", strerror(errno));
+  });
+}
+
 // A thread in vfork cannot be stopped before its child is done, so safepoints are given up: the others' calls must not
 // notice that either.
 int vfork_and_waits(int argc, char **argv) {
@@ -110,6 +154,8 @@ constexpr Case kCases[] = {{"short_waits", short_waits},
                            {"nobodys_unnamed_waits", nobodys_waits<&WaitingCall::is_unnamed>},
                            {"long_waits", long_waits},
                            {"endless_waits", endless_waits},
+                           {"ignored_signals", ignored_signals},
+                           {"children_end", children_end},
                            {"vfork_and_waits", vfork_and_waits}};
 
 } // namespace
