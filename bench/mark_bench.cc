@@ -20,7 +20,7 @@ using castaway::Image;
 using castaway::Range;
 using castaway::Scanner;
 
-constexpr size_t kBlock = 64;
+constexpr size_t kBlock = 64, kHeader = 16; // as glibc lays them out: most of them lie in two lines
 
 void *map_pages(size_t bytes) {
   void *at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -48,12 +48,12 @@ private:
 
 class Heap {
 public:
-  Heap(size_t count, size_t block) : map(std::make_unique<HeapMap>(new_leaf)), bytes_(count * block) {
+  Heap(size_t count, size_t block) : map(std::make_unique<HeapMap>(new_leaf)), bytes_(count * (block + kHeader)) {
     auto begin = reinterpret_cast<uintptr_t>(map_pages(bytes_));
     memory_ = begin;
     blocks.reserve(count);
     for (size_t i = 0; i < count; ++i) {
-      blocks.push_back(begin + i * block);
+      blocks.push_back(begin + i * (block + kHeader) + kHeader);
       map->insert(blocks.back(), block);
     }
   }

@@ -13,7 +13,7 @@ bool Marker::build(Objects &objects, size_t watches, Workspace &workspace) {
   objects_ = &objects;
   if (!objects.bounds().empty()) filter_ = PointerFilter(objects.bounds());
   gather_ = PointerFilter::fastest();
-  work_ = take_table<Item>(workspace, objects.count() + 1); // one more is written than is pushed
+  work_ = take_table<Object>(workspace, 2 * objects.count() + kLeastRoom);
   woken_ = take_table<Object>(workspace, watches);
   return work_.data() && woken_.data();
 }
@@ -58,11 +58,17 @@ template <Phase P> inline void Marker::append(uintptr_t word) {
 inline void Marker::fetch(size_t count) {
   for (; count > 0; --count) {
     uintptr_t address = addresses_[fetched_++];
-    const Leaf &leaf = objects_->leaf(address);
-    size_t granule = HeapMap::granule_in_leaf(address);
-    __builtin_prefetch(leaf.codes + granule);
-    __builtin_prefetch(leaf.states + granule / 64, 1);
+    __builtin_prefetch(objects_->leaf(address).states + HeapMap::granule_in_leaf(address) / 64, 1);
   }
+}
+
+// Fetches what is read of a found object first. Most small blocks lie in two lines. GCC 12 takes a function that only
+// fetches for one that does nothing, and drops calls of it.
+[[gnu::always_inline]] inline void Marker::fetch_object(Object object) const {
+  if (object & kIndexed) return;
+  __builtin_prefetch(objects_->leaf(object).codes + HeapMap::granule_in_leaf(object));
+  __builtin_prefetch(reinterpret_cast<const void *>(object));
+  __builtin_prefetch(reinterpret_cast<const void *>(object + kLine - 1));
 }
 
 // Moves the queue on by whole batches. What is left leaves at least a batch's room.
@@ -77,10 +83,10 @@ template <Phase P> void Marker::pump() {
 }
 
 // Where there is nothing else to do, all of the queue. Whoever follows a list waits for one block after the other, so
-// the block itself is fetched with what tells whether it is one. False: there was nothing in the queue.
+// the block itself is fetched with what tells whether it is new. False: there was nothing in the queue.
 template <Phase P> bool Marker::flush() {
   if (in_ == out_) return false;
-  for (size_t i = fetched_; i < in_; ++i) __builtin_prefetch(reinterpret_cast<const void *>(addresses_[i]));
+  for (size_t i = fetched_; i < in_; ++i) fetch_object(addresses_[i]);
   fetch(in_ - fetched_);
   resolve<P>(in_ - out_);
   in_ = fetched_ = out_ = 0;
@@ -91,14 +97,14 @@ template <Phase P> void Marker::resolve(size_t count) {
   for (; count > 0; --count) mark_one<P>(addresses_[out_++]);
 }
 
-// The usual case: the address is in the first granule of a block, no other object lies there, and nothing is watched.
+// The usual case: no other objects than heap blocks lie there, and nothing is watched. Then the bit of the granule says
+// all that is wanted here: who is the first one to point to it pushes it, and whether a block begins there is found out
+// when it is read. Bits of granules in which none begins mean nothing to others.
 template <Phase P> inline void Marker::mark_one(uintptr_t address) {
   const Leaf &leaf = objects_->leaf(address);
-  if (P != Phase::live || __builtin_expect(!leaf.plain, 0)) return mark_exactly<P>(address);
+  if (P != Phase::live || __builtin_expect(!leaf.plain || is_full(), 0)) return mark_exactly<P>(address);
   size_t granule = HeapMap::granule_in_leaf(address);
-  uint16_t code = HeapMap::code_at(leaf.codes + granule);
-  if (__builtin_expect(!HeapMap::is_start(static_cast<uint8_t>(code)), 0)) return mark_exactly<P>(address);
-  work_[work_count_] = (address / HeapMap::kGranule) << 16 | code;
+  work_[work_count_] = address & ~(HeapMap::kGranule - 1);
   work_count_ += set_live(leaf.states[granule / 64], uint64_t{1} << (granule % 64));
 }
 
@@ -122,9 +128,7 @@ template <Phase P> [[gnu::noinline]] void Marker::mark_exactly(uintptr_t address
 }
 
 template <Phase P> void Marker::mark_block(uintptr_t begin) {
-  if (!move<P>(objects_->block_states(begin), begin) || P == Phase::refer) return;
-  const uint8_t *code = objects_->heap().leaf_at(begin) + HeapMap::granule_in_leaf(begin);
-  push((begin / HeapMap::kGranule) << 16 | HeapMap::code_at(code));
+  if (move<P>(objects_->block_states(begin), begin) && P != Phase::refer) push(begin);
 }
 
 template <Phase P> void Marker::mark_extent(size_t position) {
@@ -165,40 +169,48 @@ template <Phase P> void Marker::mark(Object object) {
 }
 
 template <Phase P> void Marker::drain() {
-  Item batches[2][kBatch];
-  size_t counts[2] = {take_batch(batches[0]), 0};
-  for (unsigned now = 0;; now ^= 1) {
-    counts[!now] = take_batch(batches[!now]);
-    for (size_t i = 0; i < counts[now]; ++i) read<P>(batches[now][i]);
-    counts[now] = 0;
-    if (P == Phase::live && pool_) share();
-    if (counts[!now] == 0 && work_count_ == 0 && !flush<P>()) return;
+  Object ring[kRing];
+  size_t first = 0, next = 0; // those between have been fetched and wait
+  for (;;) {
+    if (work_count_ > 0) {
+      Object object = ring[next++ % kRing] = work_[--work_count_];
+      fetch_object(object);
+      if (next - first < kRing) continue;
+    } else if (next == first) {
+      if (!flush<P>()) return;
+      continue;
+    }
+    read<P>(ring[first++ % kRing]);
+    if (P == Phase::live && pool_ && first % kBatch == 0) share();
   }
 }
 
-// Takes work from the list, and fetches the first lines of it.
-inline size_t Marker::take_batch(Item *batch) {
-  size_t count = std::min(work_count_, kBatch);
-  for (size_t i = 0; i < count; ++i) {
-    batch[i] = work_[--work_count_];
-    if (!(batch[i] & kIndexed))
-      __builtin_prefetch(reinterpret_cast<const void *>((batch[i] >> 16) * HeapMap::kGranule));
-  }
-  return count;
-}
-
-template <Phase P> void Marker::read(Item item) {
-  if (item & kIndexed) {
-    const Extent &extent = objects_->index()[item & ~kIndexed];
+template <Phase P> void Marker::read(Object object) {
+  if (object & kIndexed) {
+    const Extent &extent = objects_->index()[object & ~kIndexed];
     return scan<P>({extent.begin, extent.end});
   }
-  uintptr_t begin = (item >> 16) * HeapMap::kGranule;
-  size_t size = HeapMap::small_size(static_cast<uint16_t>(item));
-  if (!size) size = objects_->heap().decode(begin).size;
+  const Block block = objects_->block_at(object);
+  if (!block) return mark_exactly<P>(object);
   if (P == Phase::live) ++live_blocks_;
-  if (P == Phase::retained) count_retained(objects_->heap().decode(begin));
-  if (P == Phase::live && pool_ && size > WorkPool::kStep) return scan_in_parts({begin, begin + size});
-  scan<P>({begin, begin + size});
+  if (P == Phase::retained) count_retained(block);
+  if (P == Phase::live && pool_ && block.size > WorkPool::kStep)
+    return scan_in_parts({block.begin, block.begin + block.size});
+  scan<P>({block.begin, block.begin + block.size});
+}
+
+void Marker::push(Object object) {
+  if (is_full()) make_room();
+  work_[work_count_++] = object;
+}
+
+// Resolves what is no object. Those that are number no more than objects do, so that at least as many places are free.
+void Marker::make_room() {
+  auto is_object = [&](Object object) { return object & kIndexed || objects_->block_at(object); };
+  Object *end = work_.data() + work_count_;
+  Object *others = std::partition(work_.data(), end, is_object);
+  work_count_ = static_cast<size_t>(others - work_.data());
+  for (; others < end; ++others) mark_exactly<Phase::live>(*others); // each pushes one object at most
 }
 
 // --- several markers -------------------------------------------------------------------------------------------------
@@ -231,9 +243,9 @@ void Marker::share() {
   constexpr size_t kLeast = 64;
   size_t count = std::min(work_count_ / 2, WorkPool::kMostItems);
   if (count < kLeast || !pool_->hungry()) return;
-  pool_->give(work_.first(count));
+  if (!pool_->give(work_.first(count))) return;
   work_count_ -= count;
-  std::memmove(work_.data(), work_.data() + count, work_count_ * sizeof(Item));
+  std::memmove(work_.data(), work_.data() + count, work_count_ * sizeof(Object));
 }
 
 void Marker::merge(Marker &other) {

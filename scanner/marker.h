@@ -7,12 +7,15 @@
 //   refer     unreached -> referred              one step from a leaked block; does not go on, ignores self-pointers
 //   flood     referred -> settled                from a directly leaked block, on and on
 //
-// How it is fast: an address is resolved with one code and one word of states, and a block is read with one or more
-// lines of its own; each is a likely cache miss. So addresses wait in a queue (fetched some time before they are
-// resolved), and so do found blocks before they are read. Both move in batches of fixed length, and whether an address
-// is a pointer or a block was found already changes how far an index moves, not which way a branch goes: nobody could
-// predict those. Behind the batches is the work list, last in, first out, which keeps the walk close to where it is. It
-// cannot overflow: a phase pushes an object at most once, and there is room for all.
+// How it is fast: a pointer is resolved with one bit of states, that of its granule, and what it points to is read with
+// a code of the heap map and one or more lines of its own; each is a likely cache miss. So addresses wait in a queue,
+// fetched some time before they are resolved, in batches of fixed length; and found objects wait in a ring, one fetched
+// for each that is read. Whether an address is a pointer or an object was found already changes how far an index moves,
+// not which way a branch goes: nobody could predict those. Between queue and ring is the work list, last in, first out,
+// which keeps the walk close to where it is.
+//
+// The work list cannot overflow. It holds objects, each at most once in a phase, and in phase live also granules in
+// which no block begins, to which something points: where these fill it, they are replaced by what they lie in.
 //
 // Owner: scanner. Context: SNAPSHOT or a test; one thread, but for drain_together(). Fails: build() returns false when
 // the workspace ran out.
@@ -66,12 +69,12 @@ public:
 
 private:
   // Found by measurement, bench/mark_bench.cc.
-  static constexpr size_t kBatch = 16;      // addresses or blocks that are fetched together
+  static constexpr size_t kBatch = 16;      // addresses that are fetched together
+  static constexpr size_t kRing = 32;       // fetched blocks that wait
   static constexpr size_t kDepth = 64;      // fetched addresses that wait
   static constexpr size_t kAddresses = 512; // room for addresses
-
-  // A block that is to be read: its first granule << 16 | its code in the heap map; or an Object of the index.
-  using Item = WorkPool::Item;
+  static constexpr size_t kLine = 64;       // bytes of the processor's cache
+  static constexpr size_t kLeastRoom = 2 * WorkPool::kMostItems;
 
   template <Phase P> void append(uintptr_t word);
   size_t without_own(size_t found);
@@ -83,15 +86,16 @@ private:
   template <Phase P> void mark_block(uintptr_t begin);
   template <Phase P> void mark_extent(size_t position);
   template <Phase P> bool move(StateBits states, Object object);
-  template <Phase P> void read(Item item);
+  template <Phase P> void read(Object object);
   void scan_in_parts(Range range);
   void share();
   bool set_live(uint64_t &states, uint64_t bit) const;
   void fetch(size_t count);
-  size_t take_batch(Item *batch);
+  bool is_full() const { return work_count_ == work_.size(); }
+  void push(Object object);
+  void make_room();
+  void fetch_object(Object object) const;
   void count_retained(const Block &block);
-
-  void push(Item item) { work_[work_count_++] = item; }
 
   Objects *objects_ = nullptr;
   PointerFilter filter_;
@@ -99,7 +103,7 @@ private:
   // The queue: from out_ to fetched_ what has been fetched, up to in_ what has not.
   size_t out_ = 0, fetched_ = 0, in_ = 0;
   uintptr_t addresses_[kAddresses + PointerFilter::kSlack];
-  std::span<Item> work_;
+  std::span<Object> work_;
   size_t work_count_ = 0;
   std::span<Object> woken_;
   size_t woken_count_ = 0;

@@ -35,10 +35,12 @@ bool WorkPool::build(Crew &crew, size_t items, std::span<const Range> ranges, Wo
   return true;
 }
 
-void WorkPool::give(std::span<const Item> items) {
+bool WorkPool::give(std::span<const Item> items) {
   Guard guard(*this);
+  if (items.size() > items_.size() - item_count_) return false;
   std::memcpy(items_.data() + item_count_, items.data(), items.size_bytes());
   item_count_ += items.size();
+  return true;
 }
 
 bool WorkPool::give(Range range) {

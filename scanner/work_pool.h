@@ -18,17 +18,17 @@ namespace castaway {
 
 class WorkPool {
 public:
-  using Item = uint64_t;
+  using Item = uint64_t;                     // an Object
   static constexpr size_t kMostItems = 4096; // that are taken at once
   static constexpr size_t kStep = 64 << 10;  // bytes of a range that are read before somebody is asked
 
-  // `items`: the number there may be at all. `ranges` are the first work.
+  // `items`: how many it has room for. `ranges` are the first work.
   bool build(Crew &crew, size_t items, std::span<const Range> ranges, Workspace &workspace);
 
   // Whether somebody waits for work that is not there.
   bool hungry() const { return idle_.load(std::memory_order_relaxed) > available_.load(std::memory_order_relaxed); }
-  void give(std::span<const Item> items);
-  // False where there is no room: it stays the giver's.
+  // False where there is no room: they stay the giver's.
+  bool give(std::span<const Item> items);
   bool give(Range range);
 
   struct Work {

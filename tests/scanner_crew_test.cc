@@ -146,6 +146,23 @@ TEST(WorkPool, GivesEverythingOnceAndEndsForAll) {
   EXPECT_EQ(std::set<uint64_t>(all.begin(), all.end()).size(), kItems);
 }
 
+TEST(WorkPool, RefusesWhatItHasNoRoomFor) {
+  ThreadCrew crew(2);
+  TestWorkspace workspace;
+  WorkPool pool;
+  ASSERT_TRUE(pool.build(crew, 10, {}, workspace));
+  std::vector<WorkPool::Item> items = {1, 2, 3, 4, 5, 6};
+  EXPECT_TRUE(pool.give(items));
+  EXPECT_FALSE(pool.give(items));
+  std::vector<WorkPool::Item> taken(WorkPool::kMostItems);
+  pool.join();
+  WorkPool::Work work = pool.take(taken.data());
+  EXPECT_TRUE(work.range.empty());
+  EXPECT_EQ(std::vector<WorkPool::Item>(taken.begin(), taken.begin() + 6), items);
+  EXPECT_EQ(work.items, 6u);
+  EXPECT_TRUE(pool.give(items));
+}
+
 TEST(WorkPool, IsHungryWhileSomebodyWaits) {
   struct Alone final : Crew {
     size_t size_for(uint64_t) const override { return 1; }

@@ -186,6 +186,27 @@ TEST(Marking, ABlockOverTheEdgeOfALeafIsOne) {
   }
 }
 
+// Pointers to all granules but the first of many blocks, before anything is read: more than a work list has room for.
+TEST(Marking, ManyMorePointersIntoBlocksThanBlocks) {
+  World world;
+  constexpr size_t kSize = 1760, kStep = 1776; // a free granule behind each
+  std::vector<uintptr_t> blocks, pointers;
+  for (size_t i = 0; i < 500; ++i) blocks.push_back(world.block(kSize));
+  for (uintptr_t block : blocks)
+    for (size_t offset = 16; offset < kStep; offset += 16) pointers.push_back(block + offset + offset % 7);
+  for (uintptr_t pointer : pointers) world.root(pointer);
+  for (uintptr_t block : blocks) put(block + kSize - 8, world.block(32));
+  uintptr_t lost = world.block(32);
+  ASSERT_GT(pointers.size(), 2 * (2 * blocks.size() + 8192)); // the list's size, at the least
+  for (size_t markers : {1, 3}) {
+    Scan scan(world, markers);
+    EXPECT_EQ(leaks_of(scan), (Leaks{{lost, false}})) << markers;
+    size_t root_words = (world.roots[0].end - world.roots[0].begin) / 8;
+    uint64_t once = root_words + 500 * (kSize / 8 + 4), of_lost = 2 * 4; // whom it points to, and what that keeps
+    EXPECT_EQ(scan.scanner.work().words, once + of_lost) << "each block is read once";
+  }
+}
+
 // Where the map has a stale block within another, both count.
 TEST(Marking, OverlappingBlocksAreAllMarked) {
   World world;
