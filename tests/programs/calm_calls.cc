@@ -2,9 +2,11 @@
 #include "calm.h"
 #include "waiting_calls.h"
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <random>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
@@ -90,24 +92,30 @@ int endless_waits(int argc, char **argv) {
   return done(argv);
 }
 
-// Waits in epoll_wait, which the kernel never restarts, on main and more threads, until `meanwhile` has run for a
-// while.
-template <typename Meanwhile> int endless_epolls(int argc, char **argv, Meanwhile meanwhile) {
+// Waits in epoll_wait, which the kernel never restarts, on many threads, and on main if `and_main`, until `meanwhile`
+// has run for a while.
+template <typename Meanwhile> int endless_epolls(int argc, char **argv, bool and_main, Meanwhile meanwhile) {
   constexpr int kWaiters = 40;
   int end = eventfd(0, 0), poller = epoll_create1(0);
   epoll_event any{EPOLLIN, {}};
   epoll_ctl(poller, EPOLL_CTL_ADD, end, &any);
   auto wait = [poller] {
     epoll_event event;
-    expect(epoll_wait(poller, &event, 1, -1) == 1, "epoll_wait: %s", strerror(errno));
+    int found = epoll_wait(poller, &event, 1, -1);
+    expect(found == 1, "epoll_wait: %d, %s", found, strerror(errno));
   };
-  std::thread worker([&] {
+  std::vector<std::thread> waiters;
+  for (int i = 0; i < kWaiters; ++i) waiters.emplace_back(wait);
+  // While main creates threads it blocks signals, and what is blocked is not ignored.
+  std::atomic<bool> begun = false;
+  std::thread worker([&] { // the last one in the list of threads
+    begun.wait(false);
     repeat(span_of(argc, argv), meanwhile);
     eventfd_write(end, 1);
   });
-  std::vector<std::thread> waiters;
-  for (int i = 0; i < kWaiters; ++i) waiters.emplace_back(wait);
-  wait();
+  begun = true;
+  begun.notify_one();
+  if (and_main) wait();
   for (std::thread &waiter : waiters) waiter.join();
   worker.join();
   return done(argv);
@@ -116,17 +124,18 @@ template <typename Meanwhile> int endless_epolls(int argc, char **argv, Meanwhil
 // Signals that are ignored interrupt nothing.
 int ignored_signals(int argc, char **argv) {
   signal(SIGHUP, SIG_IGN);
-  return endless_epolls(argc, argv, [] {
+  return endless_epolls(argc, argv, true, [] {
     for (int number : {SIGHUP, SIGCHLD, SIGWINCH, SIGURG, SIGCONT}) kill(getpid(), number);
     return usleep(50) == 0;
   });
 }
 
-// Nor does the end of another thread's child.
+// Nor does the end of another thread's child. Main is the first to go on: for some microseconds only it could be woken.
 int children_end(int argc, char **argv) {
-  return endless_epolls(argc, argv, [] {
-    pid_t child = vfork();
-    if (child == 0) _exit(0);
+  return endless_epolls(argc, argv, false, [random = std::minstd_rand()]() mutable {
+    useconds_t life = random() % 1500;
+    pid_t child = fork();
+    if (child == 0) _exit(usleep(life));
     return expect(waitpid(child, nullptr, 0) == child, "waitpid: %s", strerror(errno));
   });
 }
