@@ -152,6 +152,36 @@ def pause_at(bench, mib):
     return table
 
 
+def after(bench):
+    return [after_at(bench, mib) for mib in bench.choose((512,), (1024, 4096))]
+
+
+def after_at(bench, mib):
+    """What a thread that writes to random places notices of a stop, in the pause and after it."""
+    def run(name, *words):
+        return lambda: bench.target(name, [mib, *words], STOPS, program="writer_target")
+
+    own = bench.target("castaway", [mib, "snap"], STOPS, program="writer_target")
+    hold = round(own.get("own_mark_ns", 0) / 1e6)  # so long a copy is needed
+    runs = {"castaway": run("castaway", "snap"), "bare fork": run("glibc", "fork", hold), "nothing": run("glibc", "none")}
+    if bench.can_track_writes:
+        runs["no copy"] = run("glibc", "written", hold)
+    results = in_turn(bench.choose(2, 5), runs)
+    table = Table(f"Random writes to {mib} MiB of 64-byte blocks, and a stop whose copy lasts for {hold} ms", [
+        "", "largest gap, ms", "lost in all, ms"])
+    for name in runs:
+        gap, lost = get(results, name, "largest_gap_us"), get(results, name, "lost_ms")
+        table.rows.append([name, shown(gap and gap / 1e3, "{:.1f}"), shown(lost, "{:.0f}")])
+    parts = [get(results, "no copy", key) for key in ("protect_us", "list_us", "written_pages")]
+    if all(parts):
+        table.rows.append([f"no copy: to protect {parts[0] / 1e3:.1f} ms beside the program; to list {parts[2]:.0f} pages",
+                           f"{parts[1] / 1e3:.2f}", ""])
+    lost, bare = get(results, "castaway", "lost_ms"), get(results, "bare fork", "lost_ms")
+    table.bar_at_most("lost in all, ms, at most 1.3 x a bare fork that is held as long", lost,
+                      None if bare is None else 1.3 * bare, "{:.0f}")
+    return table
+
+
 SHAPES = ("list", "tree", "graph", "strings")
 MARKERS = {"castaway": "castaway", "boehm": "glibc", "lsan": "LeakSanitizer"}
 
@@ -289,6 +319,22 @@ def startup(bench):
     return [table]
 
 
+def sampling(bench):
+    """What it costs to look closer at a size of which blocks are lost, in a program that allocates that size all the time."""
+    settings = {"CASTAWAY_SYMBOLIZE": "off", "CASTAWAY_INTERVAL": "1s"}
+    count = bench.choose(100_000_000, 400_000_000)
+
+    def run(leak):
+        return lambda: bench.target("castaway", ["--seconds", 0, "--pairs", count, "--leak", leak], settings)
+
+    results = in_turn(bench.choose(3, 7), {leak: run(leak) for leak in (0, 100)})
+    times = [get(results, leak, "pair_ns") for leak in (0, 100)]
+    table = Table("malloc and free of 64 bytes, a safepoint every second", ["blocks lost per second", "ns per pair"])
+    table.rows += [["none", shown(times[0])], ["100", shown(times[1])]]
+    table.bar_at_most(f"ratio, 1.01 and {NOISE} for noise", ratio(times[1], times[0]), 1.01 + NOISE)
+    return [table]
+
+
 NOISE = 0.03  # what two runs of the very same program differ by
 
 
@@ -381,7 +427,8 @@ def report(bench):
     return [table]
 
 
-PARTS = {part.__name__: part for part in (malloc, pause, mark, threads, memory, startup, sync, servers, report)}
+PARTS = {part.__name__: part
+         for part in (malloc, sampling, pause, after, mark, threads, memory, startup, sync, servers, report)}
 
 
 # The report.

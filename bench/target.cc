@@ -2,7 +2,7 @@
 // own threads sees in its loop.
 //
 //   bench_target [--heap MIB] [--block BYTES] [--shuffled 0|1] [--threads N] [--seconds S] [--stop none|fork|lsan|snap]
-//                [--pairs N] [--pair-threads N] [--sync N] [--bandwidth MIB]
+//                [--pairs N] [--pair-threads N] [--leak N] [--sync N] [--bandwidth MIB]
 //
 // The heap is one linked list, so that everything is live: in the order of allocation, which is kind to whoever marks
 // it, or --shuffled, as after hours of churn. Prints `resident_kib N` when all that is set up, then `ready`,
@@ -12,6 +12,7 @@
 //                process can cost; or it has LeakSanitizer, which must be preloaded, check for leaks; or another
 //                thread has castaway, preloaded, make a safepoint, and the loop lasts until there were two
 //   --pairs      `pair_ns N`: a malloc and a free of 64 bytes in a window of 64 hot blocks, in each of --pair-threads
+//   --leak       meanwhile another thread loses so many blocks of 64 bytes per second
 //   --sync       `mutex_ns`, `condition_ns`, `semaphore_ns`: lock and unlock, notify, post and wait, uncontended
 //   --bandwidth  `read_gbs`, `copy_gbs`: streaming over that much memory, in huge pages where the kernel has them;
 //                `forked_gbs`: the first read of as much in 4 KiB pages by the child of a fork
@@ -43,7 +44,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-  size_t heap_mib = 0, block = 64, threads = 0, pairs = 0, pair_threads = 1, sync = 0, shuffled = 0, bandwidth_mib = 0;
+  size_t heap_mib = 0, block = 64, threads = 0, pairs = 0, pair_threads = 1, leak = 0, sync = 0, shuffled = 0,
+         bandwidth_mib = 0;
   double seconds = 3;
   std::string_view stop = "none";
 };
@@ -67,6 +69,7 @@ size_t *find_size(Options &options, std::string_view name) {
   if (name == "--pairs") return &options.pairs;
   if (name == "--shuffled") return &options.shuffled;
   if (name == "--pair-threads") return &options.pair_threads;
+  if (name == "--leak") return &options.leak;
   if (name == "--sync") return &options.sync;
   if (name == "--bandwidth") return &options.bandwidth_mib;
   return nullptr;
@@ -200,12 +203,26 @@ double pair_ns(size_t pairs) {
   return time;
 }
 
+// Loses blocks until it is told to stop.
+std::thread start_leak(size_t per_second, const std::atomic<bool> &ends) {
+  return std::thread([per_second, &ends] {
+    while (per_second > 0 && !ends) {
+      asm volatile("" : : "r"(std::malloc(64)));
+      std::this_thread::sleep_for(std::chrono::nanoseconds(1'000'000'000 / per_second));
+    }
+  });
+}
+
 void print_pairs(const Options &options) {
   std::vector<double> times(options.pair_threads);
   std::vector<std::thread> threads;
+  std::atomic<bool> ends = false;
+  std::thread leak = start_leak(options.leak, ends);
   for (size_t i = 1; i < times.size(); ++i) threads.emplace_back([&, i] { times[i] = pair_ns(options.pairs); });
   times[0] = pair_ns(options.pairs);
   for (std::thread &thread : threads) thread.join();
+  ends = true;
+  leak.join();
   double sum = 0;
   for (double time : times) sum += time;
   std::printf("pair_ns %.3f\n", sum / static_cast<double>(times.size()));

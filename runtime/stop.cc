@@ -26,9 +26,6 @@ constexpr uint64_t kInsistAfter = 2'000'000; // when a thread that has not stopp
 
 int late_tid; // the thread that was too late for the last stop; 0: none was
 
-// Whether a thread sleeps where no signal wakes it.
-bool sleeps_deeply(const Proc &proc, int tid) { return thread_stat(proc, tid).state == 'D'; }
-
 } // namespace
 
 bool waits_in_call(const StoppedThread &thread) {
@@ -75,7 +72,7 @@ StopFailure World::stop() {
 bool World::is_still_late() const {
   constexpr uint64_t kStep = 5'000'000;
   uint64_t deadline = sys::now_ns() + kStopLimit;
-  while (late_tid != 0 && sleeps_deeply(proc_, late_tid)) {
+  while (late_tid != 0 && thread_stat(proc_, late_tid).sleeps_deeply()) {
     if (sys::now_ns() > deadline) return true;
     sys::sleep_ns(kStep);
   }
@@ -257,7 +254,7 @@ void World::let_stragglers_go() {
       StoppedThread &thread = threads_[i];
       if (!thread.pending) continue;
       if (!stopper_.has_stopped(i, thread, true)) {
-        any_comes = any_comes || !sleeps_deeply(proc_, thread.tid);
+        any_comes = any_comes || stopper_.is_on_its_way(thread);
         continue;
       }
       thread.pending = false;

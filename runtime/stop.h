@@ -64,6 +64,8 @@ public:
   virtual long interrupt(size_t place, StoppedThread &thread) = 0;
   // Whether it has stopped or is gone; its registers are there then. `insist`: it should have by now, look closer.
   virtual bool has_stopped(size_t place, StoppedThread &thread, bool insist) = 0;
+  // Whether one that has not stopped will when it gets a processor.
+  virtual bool is_on_its_way(const StoppedThread &thread) const = 0;
   // Sleeps until something may have changed, a millisecond at most.
   virtual void await_event() = 0;
   // Writes its vector registers, returns how many bytes.
@@ -150,6 +152,11 @@ struct ThreadStat {
   char state = 'X'; // its letter; gone
   uint64_t flags = 0;
   bool is_gone() const { return state == 'Z' || state == 'X'; }
+  // Where no signal wakes it: in vfork, for a disk.
+  bool sleeps_deeply() const { return state == 'D'; }
+  // It will look for signals when it gets a processor; others sleep deeply, or a debugger or the shell has stopped
+  // them.
+  bool looks_for_signals() const { return state == 'R' || state == 'S'; }
 };
 ThreadStat thread_stat(const Proc &proc, int tid);
 

@@ -60,6 +60,10 @@ bool PtraceStopper::has_stopped(size_t, StoppedThread &thread, bool) {
   return true;
 }
 
+bool PtraceStopper::is_on_its_way(const StoppedThread &thread) const {
+  return thread_stat(proc_, thread.tid).looks_for_signals();
+}
+
 // SIGCHLD is blocked in the tracer.
 void PtraceStopper::await_event() {
   uint64_t set = uint64_t{1} << (SIGCHLD - 1);

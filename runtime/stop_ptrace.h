@@ -18,6 +18,7 @@ public:
   long seize(size_t place, StoppedThread &thread) override;
   long interrupt(size_t place, StoppedThread &thread) override;
   bool has_stopped(size_t place, StoppedThread &thread, bool insist) override;
+  bool is_on_its_way(const StoppedThread &thread) const override;
   void await_event() override;
   size_t fetch_vectors(size_t place, const StoppedThread &thread, void *to, size_t size) override;
   bool run_on(size_t place, StoppedThread &thread) override;

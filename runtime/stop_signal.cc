@@ -123,6 +123,10 @@ bool SignalStopper::has_stopped(size_t place, StoppedThread &thread, bool insist
   return false;
 }
 
+bool SignalStopper::is_on_its_way(const StoppedThread &thread) const {
+  return thread_stat(proc_, thread.tid).looks_for_signals() && !blocks_signal(thread.tid);
+}
+
 void SignalStopper::await_event() {
   constexpr uint64_t kMillisecond = 1'000'000;
   uint32_t seen = stop_board.arrivals.load(std::memory_order_acquire);
