@@ -224,7 +224,7 @@ def mark_together(bench):
     count = bench.choose(4 << 20, 8 << 20)
     for shape in ("tree", "graph", "strings"):
         def run(markers):
-            settings = {"CASTAWAY_SYMBOLIZE": "off", "CASTAWAY_MARKERS": markers}
+            settings = {"CASTAWAY_SYMBOLIZE": "off", "CASTAWAY_MARKERS": str(markers)}
             return lambda: bench.target("castaway", ["castaway", shape, count], settings, program="mark_target")
         results = in_turn(bench.choose(2, 5), {str(markers): run(markers) for markers in (1, 2)})
         one, two = (get(results, key, "own_mark_ns") for key in "12")

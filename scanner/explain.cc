@@ -10,7 +10,7 @@
 namespace castaway {
 
 bool Explainer::explain(const Question &question) {
-  if (!objects_.bounds().empty()) filter_ = PointerFilter(objects_.bounds());
+  if (!objects_.bounds().empty()) filter_ = PointerFilter(objects_.bounds(), objects_.hole());
   Subject subject = find_subject(question);
   if (subject.thread == kNone && subject.object == 0)
     return add_link({LinkKind::nowhere, Cause::none, question.tid, 0, question.address, 0, 0});

@@ -11,7 +11,7 @@ namespace castaway {
 
 bool Marker::build(Objects &objects, size_t watches, Workspace &workspace) {
   objects_ = &objects;
-  if (!objects.bounds().empty()) filter_ = PointerFilter(objects.bounds());
+  if (!objects.bounds().empty()) filter_ = PointerFilter(objects.bounds(), objects.hole());
   gather_ = PointerFilter::fastest();
   work_ = take_table<Object>(workspace, 2 * objects.count() + kLeastRoom);
   woken_ = take_table<Object>(workspace, watches);

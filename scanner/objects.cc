@@ -15,6 +15,7 @@ bool Objects::build(const Image &image, Workspace &workspace) {
   if (!add_thread_memory(image, workspace)) return false;
   if (!build_leaves(workspace)) return false;
   link_index();
+  find_hole();
   return true;
 }
 
@@ -102,6 +103,27 @@ void Objects::link_index() {
       if (index_[i].thread != Extent::kHeap) leaf.layered = true, leaf.plain = false;
     }
   }
+}
+
+// Between leaves in which blocks begin, and entries of the index, which reach over other leaves. Both come sorted.
+void Objects::find_hole() {
+  if (bounds_.empty()) return;
+  uintptr_t reach = bounds_.begin;
+  size_t next = 0;
+  auto pass = [&](uintptr_t begin, uintptr_t end) {
+    if (begin > reach && begin - reach > hole_.size()) hole_ = {reach, begin};
+    reach = std::max(reach, end);
+  };
+  auto pass_index_before = [&](uintptr_t begin) {
+    for (; next < index_.size() && index_[next].begin < begin; ++next) pass(index_[next].begin, index_[next].end);
+  };
+  heap_->visit_leaves([&](size_t number, const uint8_t *) {
+    uintptr_t begin = number << HeapMap::kLeafBits, end = begin + (uintptr_t{1} << HeapMap::kLeafBits);
+    if (begin >= bounds_.end || end <= bounds_.begin) return; // it holds no block
+    pass_index_before(begin);
+    pass(begin, end);
+  });
+  pass_index_before(bounds_.end);
 }
 
 const BlockNote *Objects::note_of(uintptr_t begin) const {

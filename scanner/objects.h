@@ -6,7 +6,8 @@
 // blocks and the memory of waiters, is in one index sorted by address, of which each leaf knows its part.
 //
 // Owner: scanner. Context: SNAPSHOT or a test; one thread. Fails: build() returns false when the workspace ran out.
-// Invariant: every object lies within bounds(), and leaf() may be asked only of addresses within.
+// Invariant: every object lies within bounds() and outside of hole(), and leaf() may be asked only of addresses within
+// the bounds.
 #pragma once
 
 #include "scanner/image.h"
@@ -71,6 +72,9 @@ public:
   bool build(const Image &image, Workspace &workspace);
 
   const Range &bounds() const { return bounds_; }
+  // The largest part of the bounds in which there is nothing. A heap often lies in two places far from each other, one
+  // behind the program and one among the libraries, and what lies between is most of the address space.
+  const Range &hole() const { return hole_; }
   const HeapTotals &totals() const { return totals_; }
   const HeapMap &heap() const { return *heap_; }
   std::span<Extent> index() { return index_; }
@@ -133,6 +137,7 @@ private:
   bool merge_into_index(std::span<Extent> ranges, Workspace &workspace);
   bool build_leaves(Workspace &workspace);
   void link_index();
+  void find_hole();
   Leaf &leaf_of(uintptr_t address) { return leaves_[(address >> HeapMap::kLeafBits) - first_leaf_]; }
   StateBits state_bits(Object object) {
     return object & kIndexed ? index_[object & ~kIndexed].state_bits() : block_states(object);
@@ -141,7 +146,7 @@ private:
   const HeapMap *heap_ = nullptr;
   std::span<const BlockNote> notes_;
   HeapTotals totals_;
-  Range bounds_;
+  Range bounds_, hole_;
   size_t first_leaf_ = 0;
   size_t thread_ranges_ = 0;
   bool overlaps_ = false; // the map has blocks within blocks: some of them are stale, nobody knows which

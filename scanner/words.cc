@@ -52,10 +52,16 @@ constexpr Moves kMoves;
   const __m256i mask = _mm256_set1_epi64x(static_cast<int64_t>(kAddressMask));
   const __m256i bias = _mm256_set1_epi64x(static_cast<int64_t>(static_cast<uint64_t>(kHalf) - filter.begin()));
   const __m256i limit = _mm256_set1_epi64x(static_cast<int64_t>(static_cast<uint64_t>(kHalf) + filter.size()));
+  const __m256i hole_bias =
+      _mm256_set1_epi64x(static_cast<int64_t>(static_cast<uint64_t>(kHalf) - filter.hole_begin()));
+  const __m256i hole_limit =
+      _mm256_set1_epi64x(static_cast<int64_t>(static_cast<uint64_t>(kHalf) + filter.hole_size()));
   size_t count = 0;
   for (; at + 4 <= end && count + PointerFilter::kSlack <= room; at += 4) {
     __m256i addresses = _mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(at)), mask);
     __m256i inside = _mm256_cmpgt_epi64(limit, _mm256_add_epi64(addresses, bias));
+    __m256i in_hole = _mm256_cmpgt_epi64(hole_limit, _mm256_add_epi64(addresses, hole_bias));
+    inside = _mm256_andnot_si256(in_hole, inside);
     int found = _mm256_movemask_pd(_mm256_castsi256_pd(inside));
     if (!found) continue;
     __m256i moves = _mm256_load_si256(reinterpret_cast<const __m256i *>(kMoves.from[found]));
@@ -74,12 +80,15 @@ constexpr Moves kMoves;
   const __m512i mask = _mm512_set1_epi64(static_cast<int64_t>(kAddressMask));
   const __m512i begin = _mm512_set1_epi64(static_cast<int64_t>(filter.begin()));
   const __m512i size = _mm512_set1_epi64(static_cast<int64_t>(filter.size()));
+  const __m512i hole_begin = _mm512_set1_epi64(static_cast<int64_t>(filter.hole_begin()));
+  const __m512i hole_size = _mm512_set1_epi64(static_cast<int64_t>(filter.hole_size()));
   size_t count = 0;
   while (at < end && count + PointerFilter::kSlack <= room) {
     size_t left = static_cast<size_t>(end - at);
     auto here = static_cast<__mmask8>(left >= 8 ? 0xff : (1u << left) - 1);
     __m512i addresses = _mm512_and_si512(_mm512_maskz_loadu_epi64(here, at), mask);
-    __mmask8 found = _mm512_mask_cmplt_epu64_mask(here, _mm512_sub_epi64(addresses, begin), size);
+    __mmask8 inside = _mm512_mask_cmplt_epu64_mask(here, _mm512_sub_epi64(addresses, begin), size);
+    __mmask8 found = _mm512_mask_cmpge_epu64_mask(inside, _mm512_sub_epi64(addresses, hole_begin), hole_size);
     at += left >= 8 ? 8 : left;
     if (!found) continue;
     _mm512_storeu_si512(out + count, _mm512_maskz_compress_epi64(found, addresses));

@@ -42,11 +42,17 @@ public:
   using Gather = size_t (*)(const PointerFilter &, const Word *&at, const Word *end, uintptr_t *out, size_t room);
 
   PointerFilter() = default;
-  explicit PointerFilter(Range bounds) : begin_(bounds.begin), size_(bounds.size()) {}
+  // All that is within the bounds, but not in the hole, may be a pointer.
+  PointerFilter(Range bounds, Range hole)
+      : begin_(bounds.begin), size_(bounds.size()), hole_begin_(hole.begin), hole_size_(hole.size()) {}
 
   uintptr_t begin() const { return begin_; }
   size_t size() const { return size_; }
-  bool passes(uintptr_t address) const { return address - begin_ < size_; }
+  uintptr_t hole_begin() const { return hole_begin_; }
+  size_t hole_size() const { return hole_size_; }
+  bool passes(uintptr_t address) const {
+    return (address - begin_ < size_) & (address - hole_begin_ >= hole_size_); // no branch
+  }
 
   // The version for these vectors, null where this processor has none such. They differ in nothing else.
   enum class Vectors { none, avx2, avx512 };
@@ -56,6 +62,8 @@ public:
 private:
   uintptr_t begin_ = 0;
   size_t size_ = 0;
+  uintptr_t hole_begin_ = 0;
+  size_t hole_size_ = 0;
 };
 
 } // namespace castaway

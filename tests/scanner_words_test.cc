@@ -1,4 +1,5 @@
-// The filter: every version that this processor can run finds the same words, which are those within the bounds.
+// The filter: every version that this processor can run finds the same words, which are those within the bounds and
+// outside of the hole.
 #include "scanner/words.h"
 
 #include <gtest/gtest.h>
@@ -12,17 +13,17 @@ using Vectors = PointerFilter::Vectors;
 
 class Filter : public testing::TestWithParam<Vectors> {
 protected:
-  static constexpr Range kBounds = {0x5555'0000'1230, 0x7fff'ffff'e00f};
+  static constexpr Range kBounds = {0x5555'0000'1230, 0x7fff'ffff'e00f}, kHole = {0x5555'1000'1001, 0x7000'0000'0000};
 
   static std::vector<uintptr_t> expected(const std::vector<uintptr_t> &words) {
     std::vector<uintptr_t> found;
     for (uintptr_t word : words)
-      if (kBounds.contains(address_in(word))) found.push_back(address_in(word));
+      if (kBounds.contains(address_in(word)) && !kHole.contains(address_in(word))) found.push_back(address_in(word));
     return found;
   }
   static std::vector<uintptr_t> gathered(const std::vector<uintptr_t> &words, size_t room) {
     PointerFilter::Gather gather = PointerFilter::version(GetParam());
-    PointerFilter filter(kBounds);
+    PointerFilter filter(kBounds, kHole);
     std::vector<uintptr_t> found, out(room + PointerFilter::kSlack);
     const Word *at = words.data(), *end = at + words.size();
     while (at < end) {
@@ -43,7 +44,8 @@ protected:
 
 TEST_P(Filter, KeepsWhatLiesWithinTheBoundsWithAndWithoutTag) {
   std::vector<uintptr_t> words;
-  for (uintptr_t address : {kBounds.begin, kBounds.end, uintptr_t{0}, uintptr_t{1} << 47, kAddressMask})
+  for (uintptr_t address :
+       {kBounds.begin, kBounds.end, kHole.begin, kHole.end, uintptr_t{0}, uintptr_t{1} << 47, kAddressMask})
     for (uintptr_t word : {address - 1, address, address + 1})
       for (uintptr_t tag : {0x0000, 0x0001, 0x8000, 0xffff}) words.push_back((word & kAddressMask) | tag << 48);
   EXPECT_EQ(gathered(words, 100), expected(words));
@@ -58,6 +60,13 @@ TEST_P(Filter, OfAnyLengthAndDensityAndIntoAnyRoom) {
     size_t room = PointerFilter::kSlack + random() % 64;
     ASSERT_EQ(gathered(words, room), expected(words)) << "words " << words.size() << ", room " << room;
   }
+}
+
+TEST_P(Filter, WithoutAHoleAllWithinTheBoundsPasses) {
+  std::vector<uintptr_t> words = {kBounds.begin, kHole.begin, kHole.end - 1, kBounds.end - 1, kBounds.end, 0}, out(100);
+  const Word *at = words.data();
+  PointerFilter filter(kBounds, {});
+  EXPECT_EQ(PointerFilter::version(GetParam())(filter, at, at + words.size(), out.data(), out.size()), 4u);
 }
 
 INSTANTIATE_TEST_SUITE_P(, Filter, testing::Values(Vectors::none, Vectors::avx2, Vectors::avx512),
