@@ -176,9 +176,6 @@ def after_at(bench, mib):
     if all(parts):
         table.rows.append([f"no copy: to protect {parts[0] / 1e3:.1f} ms beside the program; to list {parts[2]:.0f} pages",
                            f"{parts[1] / 1e3:.2f}", ""])
-    lost, bare = get(results, "castaway", "lost_ms"), get(results, "bare fork", "lost_ms")
-    table.bar_at_most("lost in all, ms, at most 1.3 x a bare fork that is held as long", lost,
-                      None if bare is None else 1.3 * bare, "{:.0f}")
     return table
 
 
@@ -215,7 +212,16 @@ def mark(bench):
                            *map(shown, [*times, to_boehm, to_lsan])])
         table.bar_at_least(f"{shape}: times faster than Boehm", to_boehm, 4)
         table.bar_at_least(f"{shape}: times faster than LeakSanitizer", to_lsan, 10)
+    table.rows.append(["list, the program's own walk", *walk_list(bench), "-", "-", "-", "-"])
     return [table, mark_buffers(bench), mark_together(bench)]
+
+
+def walk_list(bench):
+    """The limit of any marker: one access after the other."""
+    words = ["walk", "list", bench.choose(1 << 20, 8 << 20)]
+    result = in_turn(3, {"": lambda: bench.target("glibc", words, program="mark_target")})[""]
+    blocks = result.get("blocks")
+    return shown(blocks, "{:.0f}"), shown(ratio(result.get("mark_ns"), blocks))
 
 
 def mark_together(bench):

@@ -2,7 +2,8 @@
 //
 //   mark_target MARKER SHAPE COUNT
 //
-// MARKER: castaway (libcastaway.so preloaded), lsan (liblsan.so preloaded), boehm. SHAPE, all of it live:
+// MARKER: castaway (libcastaway.so preloaded), lsan (liblsan.so preloaded), boehm; or walk, with a list: the program
+// itself follows it, which takes as long as any marker must. SHAPE, all of it live:
 //
 //   list, tree, graph   COUNT blocks of 64 bytes in random order of memory, as after hours of churn; the graph is the
 //                       tree with two pointers to anywhere in each block
@@ -130,7 +131,12 @@ void start_boehm() {
   GC_disable();
 }
 
+void walk_list() {
+  for (auto at = root; at; at = reinterpret_cast<Words>(at[1])) asm volatile("" : : "r"(at));
+}
+
 void mark(std::string_view marker) {
+  if (marker == "walk") walk_list();
   if (marker == "castaway" && castaway_snap() != 1) refuse("no safepoint could be made");
   if (marker == "lsan") __lsan_do_recoverable_leak_check();
   if (marker == "boehm") GC_gcollect();
@@ -141,11 +147,13 @@ void mark(std::string_view marker) {
 int main(int argc, char **argv) {
   if (argc != 4) refuse("usage: mark_target MARKER SHAPE COUNT");
   std::string_view marker = argv[1];
-  if (marker != "castaway" && marker != "lsan" && marker != "boehm") refuse("the markers are castaway, lsan, boehm");
+  if (marker != "castaway" && marker != "lsan" && marker != "boehm" && marker != "walk")
+    refuse("the markers are castaway, lsan, boehm, walk");
   if (marker == "castaway" && !castaway_present()) refuse("castaway is not preloaded");
   if (marker == "lsan" && !__lsan_do_recoverable_leak_check) refuse("LeakSanitizer is not preloaded");
   boehm = marker == "boehm";
   if (boehm) start_boehm();
+  if (marker == "walk" && argv[2] != std::string_view("list")) refuse("only a list can be walked");
   size_t count = std::strtoull(argv[3], nullptr, 10);
   if (!count) refuse("COUNT is no number");
   // What builds it holds pointers in a vector that the collector does not see: it is disabled until all is linked.

@@ -21,8 +21,24 @@ bool Marker::build(Objects &objects, size_t watches, Workspace &workspace) {
 template <Phase P> void Marker::scan(Range range) {
   Words words(range);
   words_read_ += words.size();
-  for (const Word *at = words.begin; at < words.end;) {
-    size_t found = gather_(filter_, at, words.end, addresses_ + in_, kAddresses - in_);
+  const Word *at = words.begin;
+  while (static_cast<size_t>(words.end - at) > kPageWords) {
+    fetch_page(at + kPagesAhead * kPageWords);
+    gather<P>(at, at + kPageWords);
+  }
+  gather<P>(at, words.end);
+}
+
+// The beginning of a page: the processor reads ahead within pages only, and what it has to look up and to note at the
+// first access to one takes a third of a microsecond in a copy, unless it is done while others are read.
+[[gnu::always_inline]] inline void Marker::fetch_page(const Word *at) {
+  constexpr size_t kLines = 2;
+  for (size_t i = 0; i < kLines; ++i) __builtin_prefetch(at + i * kLine / sizeof *at);
+}
+
+template <Phase P> void Marker::gather(const Word *&at, const Word *end) {
+  while (at < end) {
+    size_t found = gather_(filter_, at, end, addresses_ + in_, kAddresses - in_);
     in_ = P == Phase::refer ? without_own(found) : in_ + found;
     if (in_ - fetched_ >= kBatch) pump<P>();
   }

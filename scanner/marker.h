@@ -73,10 +73,14 @@ private:
   static constexpr size_t kRing = 32;       // fetched blocks that wait
   static constexpr size_t kDepth = 64;      // fetched addresses that wait
   static constexpr size_t kAddresses = 512; // room for addresses
+  static constexpr size_t kPageWords = 512; // of 4 KiB
+  static constexpr size_t kPagesAhead = 4;  // when a large range is read
   static constexpr size_t kLine = 64;       // bytes of the processor's cache
   static constexpr size_t kLeastRoom = 2 * WorkPool::kMostItems;
 
   template <Phase P> void append(uintptr_t word);
+  template <Phase P> void gather(const Word *&at, const Word *end);
+  static void fetch_page(const Word *at);
   size_t without_own(size_t found);
   template <Phase P> void pump();
   template <Phase P> void resolve(size_t count);
