@@ -57,6 +57,9 @@ std::vector<std::string> capture_comments(const Capture &capture, const std::vec
       comment_line(kConfirm, fact("confirm")),
       comment_line(kRefuted, fact("refuted_threads") + " threads, " + fact("refuted_blocks") + " blocks"),
   };
+  if (!capture.fact("faults_after").empty())
+    comments.push_back(comment_line(kAfter, fact("faults_after") + " page faults in the " +
+                                                milliseconds(capture.number_or("after_ns", 0)) + " since the pause"));
   if (!capture.fact("question").empty()) comments.push_back(comment_line(kQuestion, capture.fact("question")));
   for (const auto &note : notes) comments.push_back(comment_line(kNote, printable(note)));
   return comments;

@@ -110,6 +110,12 @@ bool readable(void *context, Range range) { return static_cast<Lookup *>(context
 
 } // namespace
 
+uint64_t faults_of(const Proc &process) {
+  constexpr int kMinorFaults = 10;
+  char line[512];
+  return stat_field(process.read("stat", line, sizeof line), kMinorFaults);
+}
+
 int Snapshot::run() {
   fault_point(safepoint_, "snapshot");
   rest_if_slow(safepoint_);

@@ -93,6 +93,10 @@ void Snapshot::write_facts(CaptureWriter &writer) {
   // The tracer tells only when all go on; this process was made at the end of the pause.
   facts.add("pause_ns", started_ns_ - safepoint_.stopped_ns);
   facts.add("mark_ns", mark_ns_);
+  if (uint64_t faults = faults_of(target_); faults != 0 && faults_before_ != 0) {
+    facts.add("faults_after", faults - faults_before_);
+    facts.add("after_ns", sys::now_ns() - started_ns_);
+  }
   facts.add("threads", uint64_t{thread_count_});
   facts.add("heap_blocks", scanner_->heap().blocks);
   facts.add("heap_bytes", scanner_->heap().bytes);

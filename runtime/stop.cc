@@ -34,17 +34,15 @@ bool waits_in_call(const StoppedThread &thread) {
 }
 
 ThreadStat thread_stat(const Proc &proc, int tid) {
-  constexpr int kFlags = 6; // fields behind the state
+  constexpr int kFlags = 9;
   Text<64> path;
   char buffer[256];
   std::string_view text = proc.read((path << "task/" << tid << "/stat").view(), buffer, sizeof buffer);
-  size_t close = text.rfind(')'); // the name may have any letters
+  size_t close = text.rfind(')');
   ThreadStat stat;
   if (close == text.npos || close + 2 >= text.size()) return stat;
   stat.state = text[close + 2];
-  text.remove_prefix(close + 2);
-  for (int i = 0; i < kFlags; ++i) take_until(text, ' ');
-  take_number(text, stat.flags);
+  stat.flags = stat_field(text, kFlags);
   return stat;
 }
 

@@ -327,6 +327,13 @@ TEST_F(ProfileReport, DefaultSampleTypeIsTheFirstThatIsNotZero) {
   EXPECT_EQ(type_of(builder.leak(0, 5, 3, 48)), "leaked_threads");
 }
 
+TEST_F(ProfileReport, ACommentTellsWhatFollowedThePause) {
+  auto builder = at(7);
+  builder.fact("faults_after", "1234").fact("after_ns", "97000000");
+  report(builder);
+  EXPECT_EQ(newest().comment(kAfter), "1234 page faults in the 97.0 ms since the pause");
+}
+
 TEST_F(ProfileReport, CommentsTellWhatTheyShould) {
   auto builder = at(7);
   builder.note("12 threads could not be stopped").note("evil \033[31m").fact("previous_wall_ns", "1699999999000000000");
@@ -339,6 +346,7 @@ TEST_F(ProfileReport, CommentsTellWhatTheyShould) {
   ASSERT_EQ(profile.notes().size(), 2u);
   EXPECT_EQ(profile.notes()[0], "12 threads could not be stopped");
   EXPECT_EQ(profile.notes()[1], "evil \\x1b[31m");
+  EXPECT_EQ(profile.comment(kAfter), "") << "the process was gone";
   EXPECT_EQ(profile.time_nanos, 1700000000000000000);
   EXPECT_EQ(profile.duration_nanos, 1000000000);
 }

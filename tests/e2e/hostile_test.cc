@@ -1,5 +1,6 @@
 // Hostile surroundings: whatever happens to the tracer, the snapshot, the memory or the disk, the target goes on as it
 // would have, at most one clear line is said, and the next safepoint works where it can.
+#include "profile/profile_comments.h"
 #include "target.h"
 
 #include <csignal>
@@ -52,6 +53,20 @@ INSTANTIATE_TEST_SUITE_P(, FaultPoint,
                          testing::Values("tracer", "stopped", "forked", "resumed", "snapshot", "mappings", "memory",
                                          "threads", "roots", "notes", "scanned", "history", "captured", "reporter"),
                          [](const auto &each) { return std::string(each.param); });
+
+// Each page that is written while the copy lasts is a page fault of the program's.
+TEST(SlowSnapshot, TheProfileTellsWhatItCostAfterThePause) {
+  Target target({program("hostile"), "restless"}, {.interval = "0", .more = {"CASTAWAY_FAULT=slow"}});
+  target.await_ready();
+  std::string after(target.snap().data().comment(castaway::kAfter));
+  int faults = 0;
+  double milliseconds = 0;
+  ASSERT_EQ(sscanf(after.c_str(), "%d page faults in the %lf ms since", &faults, &milliseconds), 2) << after;
+  EXPECT_GT(milliseconds, 1500); // that it rests
+  EXPECT_GT(faults, 1000);       // of 15000 pages, even if it hardly runs
+  EXPECT_LT(faults, 20000) << "each page once";
+  target.expect_clean_end();
+}
 
 // At random moments, from outside: what the kernel does when memory runs out.
 TEST(Killed, AtRandomMoments) {
