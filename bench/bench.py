@@ -166,7 +166,7 @@ def after_at(bench, mib):
     runs = {"castaway": run("castaway", "snap"), "bare fork": run("glibc", "fork", hold), "nothing": run("glibc", "none")}
     if bench.can_track_writes:
         runs["no copy"] = run("glibc", "written", hold)
-    results = in_turn(bench.choose(2, 5), runs)
+    results = in_turn(bench.choose(2, 3), runs)
     table = Table(f"Random writes to {mib} MiB of 64-byte blocks, and a stop whose copy lasts for {hold} ms", [
         "", "largest gap, ms", "lost in all, ms"])
     for name in runs:
@@ -193,7 +193,7 @@ def mark_shape(bench, shape, count):
         settings = {"CASTAWAY_SYMBOLIZE": "off"}
         return lambda: bench.target(MARKERS[marker], [marker, shape, count], settings, program="mark_target")
 
-    results = in_turn(bench.choose(1, 3), {marker: run(marker) for marker in MARKERS})
+    results = in_turn(bench.choose(1, 2), {marker: run(marker) for marker in MARKERS})
     if leaked := get(results, "castaway", "leaked"):
         bench.remark(f"mark {shape}: castaway found {leaked:.0f} leaked blocks where all is live")
     for each in results.values():
@@ -232,7 +232,7 @@ def mark_together(bench):
         def run(markers):
             settings = {"CASTAWAY_SYMBOLIZE": "off", "CASTAWAY_MARKERS": str(markers)}
             return lambda: bench.target("castaway", ["castaway", shape, count], settings, program="mark_target")
-        results = in_turn(bench.choose(2, 5), {str(markers): run(markers) for markers in (1, 2)})
+        results = in_turn(bench.choose(2, 3), {str(markers): run(markers) for markers in (1, 2)})
         one, two = (get(results, key, "own_mark_ns") for key in "12")
         table.rows.append([shape, *(shown(value and value / 1e6, "{:.1f}") for value in (one, two)),
                            shown(ratio(one, two))])
@@ -375,7 +375,7 @@ def visit_server(bench, name, castaway, seconds, interval):
 
 
 def servers(bench):
-    seconds, interval = bench.choose((5, 3), (30, 10))
+    seconds, interval = bench.choose((5, 3), (22, 10))
     table = Table(f"Servers under load, a safepoint every {interval} s", [
         "", "requests/s, plain", "castaway", "ratio", "p99 us, plain", "castaway", "ratio"])
     for name, (_, programs) in SERVERS.items():
@@ -384,7 +384,7 @@ def servers(bench):
         runs = {} if missing else {
             castaway: lambda castaway=castaway, name=name: visit_server(bench, name, castaway, seconds, interval)
             for castaway in (False, True)}
-        results = in_turn(bench.choose(1, 5), runs)
+        results = in_turn(bench.choose(1, 3), runs)
         row = [name]
         for key, form in (("per_second", "{:.0f}"), ("p99_us", "{:.0f}")):
             plain, ours = get(results, False, key), get(results, True, key)

@@ -1,9 +1,9 @@
 // The objects of an image: heap blocks, and the stacks and TLS blocks of waiters. Which of them an address lies in, and
 // the two bits of state that each of them has.
 //
-// A heap block's bits stand in bitmaps beside its leaf of the heap map, so that an address is resolved with two cache
-// lines, one of codes and one of states, of which the states are few. What those cannot find, the far granules of large
-// blocks and the memory of waiters, is in one index sorted by address, of which each leaf knows its part.
+// A heap block's bits stand in bitmaps beside its leaf of the heap map: a bit of states tells whether a granule was met
+// before, and a code of the map what begins there. What those cannot find, the far granules of large blocks and the
+// memory of waiters, is in one index sorted by address, of which each leaf knows its part.
 //
 // Owner: scanner. Context: SNAPSHOT or a test; one thread. Fails: build() returns false when the workspace ran out.
 // Invariant: every object lies within bounds() and outside of hole(), and leaf() may be asked only of addresses within
