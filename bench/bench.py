@@ -3,8 +3,8 @@
 
     bench.py [--build DIR] [--quick] [PART...]
 
-Ratios count; what a machine adds to both sides cancels out of them. Still, use a quiet machine. A full run of all parts
-writes bench/RESULTS.md. A rival that is not installed is "-". Exit status 0 also where a bar is missed.
+Ratios count; what a machine adds to both sides cancels out of them. Still, use a quiet machine. Each part that is run in
+full replaces its section of bench/RESULTS.md; all parts take more than an hour. A rival that is not installed is "-". Exit status 0 also where a bar is missed.
 """
 import argparse
 import datetime
@@ -468,13 +468,29 @@ def facts(begin):
             ("versions", package_versions()), ("command", "./dev bench")]
 
 
-def write_results(path, about, tables, remarks):
-    text = ["# Benchmark results", "", "Written by `./dev bench`: castaway and its rivals in turn on one machine, the",
-            "median of several runs.", "", *markdown_rows(["", ""], about), "", *(table.markdown() for table in tables)]
+HEAD = """# Benchmark results
+
+Written by `./dev bench PART...`: castaway and its rivals in turn on one machine, the median of several runs. Each part
+says when and where it was measured.
+"""
+
+
+def read_sections(path):
+    """{part: text} of an earlier run."""
+    text = path.read_text() if path.exists() else ""
+    parts = re.split(r"^<!-- (\w+) -->\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+def write_section(path, name, about, tables, remarks):
+    text = ["; ".join(f"{key}: {value}" for key, value in about if value) + ".", "",
+            *(table.markdown() for table in tables)]
     if remarks:
-        text += ["## Remarks", ""] + [f"- {remark}" for remark in remarks] + [""]
+        text += ["Remarks:", ""] + [f"- {remark}" for remark in remarks] + [""]
+    sections = {**read_sections(path), name: "\n".join(text)}
+    ordered = [f"<!-- {each} -->\n{sections[each]}" for each in PARTS if each in sections]
     part = path.with_suffix(".part")
-    part.write_text("\n".join(text))
+    part.write_text("\n".join([HEAD, *ordered]))
     part.replace(path)
 
 
@@ -504,13 +520,17 @@ def read_options():
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_parts(bench, names):
+def run_parts(bench, names, about):
     tables = []
     for number, name in enumerate(names, 1):
         print(f"{number}/{len(names)} {name} ...", file=sys.stderr, flush=True)
-        for table in PARTS[name](bench):
-            tables.append(table)
+        bench.remarks.clear()
+        found = PARTS[name](bench)
+        for table in found:
             print(table.text(), flush=True)
+        tables += found
+        if not bench.quick:
+            write_section(HERE / "RESULTS.md", name, about, found, bench.remarks)
     return tables
 
 
@@ -531,14 +551,11 @@ def main():
         pathlib.Path(directory).chmod(0o755)  # servers run as other users
         bench = Bench(options.build, options.quick, pathlib.Path(directory))
         try:
-            tables = run_parts(bench, names)
+            tables = run_parts(bench, names, about)
         except KeyboardInterrupt:
             return 130
     missed = [text for table in tables for met, text, _ in table.bars if met == "NO"]
     print(f"{len(missed)} bars missed{': ' if missed else ''}{'; '.join(missed)}")
-    if not options.quick and not options.parts:
-        write_results(HERE / "RESULTS.md", about, tables, bench.remarks)
-        print(f"written: {HERE / 'RESULTS.md'}")
     return 0
 
 
