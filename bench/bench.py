@@ -3,8 +3,9 @@
 
     bench.py [--build DIR] [--quick] [PART...]
 
-Ratios count; what a machine adds to both sides cancels out of them. Still, use a quiet machine. Each part that is run in
-full replaces its section of bench/RESULTS.md; all parts take more than an hour. A rival that is not installed is "-". Exit status 0 also where a bar is missed.
+Ratios count; what a machine adds to both sides cancels out of them. Still, use a quiet machine. Each part that is run
+in full replaces its section of bench/RESULTS.md; all parts take more than an hour. A rival that is not installed is
+"-". Exit status 0 also where a bar is missed.
 """
 import argparse
 import datetime
@@ -121,6 +122,23 @@ def malloc_with(bench, threads):
 
 
 STOPS = {"CASTAWAY_SYMBOLIZE": "off"}
+NOISE = 0.03  # what two runs of the very same program differ by
+
+
+def sampling(bench):
+    """What it costs to look closer at a size of which blocks are lost, where that size is allocated all the time."""
+    settings = {**STOPS, "CASTAWAY_INTERVAL": "1s"}
+    count = bench.choose(100_000_000, 400_000_000)
+
+    def run(leak):
+        return lambda: bench.target("castaway", ["--seconds", 0, "--pairs", count, "--leak", leak], settings)
+
+    results = in_turn(bench.choose(3, 7), {leak: run(leak) for leak in (0, 100)})
+    times = [get(results, leak, "pair_ns") for leak in (0, 100)]
+    table = Table("malloc and free of 64 bytes, a safepoint every second", ["blocks lost per second", "ns per pair"])
+    table.rows += [["none", shown(times[0])], ["100", shown(times[1])]]
+    table.bar_at_most(f"ratio, 1.01 and {NOISE} for noise", ratio(times[1], times[0]), 1.01 + NOISE)
+    return [table]
 
 
 def pause(bench):
@@ -163,9 +181,8 @@ def after_at(bench, mib):
 
     own = bench.target("castaway", [mib, "snap"], STOPS, program="writer_target")
     hold = round(own.get("own_mark_ns", 0) / 1e6)  # so long a copy is needed
-    runs = {"castaway": run("castaway", "snap"), "bare fork": run("glibc", "fork", hold), "nothing": run("glibc", "none")}
-    if bench.can_track_writes:
-        runs["no copy"] = run("glibc", "written", hold)
+    runs = {"castaway": run("castaway", "snap"), "bare fork": run("glibc", "fork", hold),
+            "nothing": run("glibc", "none"), "no copy": run("glibc", "written", hold)}
     results = in_turn(bench.choose(2, 3), runs)
     table = Table(f"Random writes to {mib} MiB of 64-byte blocks, and a stop whose copy lasts for {hold} ms", [
         "", "largest gap, ms", "lost in all, ms"])
@@ -174,8 +191,8 @@ def after_at(bench, mib):
         table.rows.append([name, shown(gap and gap / 1e3, "{:.1f}"), shown(lost, "{:.0f}")])
     parts = [get(results, "no copy", key) for key in ("protect_us", "list_us", "written_pages")]
     if all(parts):
-        table.rows.append([f"no copy: to protect {parts[0] / 1e3:.1f} ms beside the program; to list {parts[2]:.0f} pages",
-                           f"{parts[1] / 1e3:.2f}", ""])
+        what = f"no copy: to protect {parts[0] / 1e3:.1f} ms beside the program; to list {parts[2]:.0f} pages"
+        table.rows.append([what, f"{parts[1] / 1e3:.2f}", ""])
     return table
 
 
@@ -190,8 +207,7 @@ def mark_shape(bench, shape, count):
         return {}
 
     def run(marker):
-        settings = {"CASTAWAY_SYMBOLIZE": "off"}
-        return lambda: bench.target(MARKERS[marker], [marker, shape, count], settings, program="mark_target")
+        return lambda: bench.target(MARKERS[marker], [marker, shape, count], STOPS, program="mark_target")
 
     results = in_turn(bench.choose(1, 2), {marker: run(marker) for marker in MARKERS})
     if leaked := get(results, "castaway", "leaked"):
@@ -204,21 +220,22 @@ def mark_shape(bench, shape, count):
 def mark(bench):
     table = Table("Mark, one thread, ns per block", ["", "blocks", "castaway", "Boehm GC", "LeakSanitizer",
                                                      "Boehm / castaway", "LeakSanitizer / castaway"])
+    count = bench.choose(1 << 20, 8 << 20)
     for shape in SHAPES:
-        results = mark_shape(bench, shape, bench.choose(1 << 20, 8 << 20))
+        results = mark_shape(bench, shape, count)
         times = [ratio(get(results, marker, "mark_ns"), get(results, marker, "blocks")) for marker in MARKERS]
         to_boehm, to_lsan = ratio(times[1], times[0]), ratio(times[2], times[0])
         table.rows.append([shape, shown(get(results, "castaway", "blocks"), "{:.0f}"),
                            *map(shown, [*times, to_boehm, to_lsan])])
         table.bar_at_least(f"{shape}: times faster than Boehm", to_boehm, 4)
         table.bar_at_least(f"{shape}: times faster than LeakSanitizer", to_lsan, 10)
-    table.rows.append(["list, the program's own walk", *walk_list(bench), "-", "-", "-", "-"])
+    table.rows.append(["list, the program's own walk", *walk_list(bench, count), "-", "-", "-", "-"])
     return [table, mark_buffers(bench), mark_together(bench)]
 
 
-def walk_list(bench):
+def walk_list(bench, count):
     """The limit of any marker: one access after the other."""
-    words = ["walk", "list", bench.choose(1 << 20, 8 << 20)]
+    words = ["walk", "list", count]
     result = in_turn(3, {"": lambda: bench.target("glibc", words, program="mark_target")})[""]
     blocks = result.get("blocks")
     return shown(blocks, "{:.0f}"), shown(ratio(result.get("mark_ns"), blocks))
@@ -230,7 +247,7 @@ def mark_together(bench):
     count = bench.choose(4 << 20, 8 << 20)
     for shape in ("tree", "graph", "strings"):
         def run(markers):
-            settings = {"CASTAWAY_SYMBOLIZE": "off", "CASTAWAY_MARKERS": str(markers)}
+            settings = {**STOPS, "CASTAWAY_MARKERS": str(markers)}
             return lambda: bench.target("castaway", ["castaway", shape, count], settings, program="mark_target")
         results = in_turn(bench.choose(2, 3), {str(markers): run(markers) for markers in (1, 2)})
         one, two = (get(results, key, "own_mark_ns") for key in "12")
@@ -323,25 +340,6 @@ def startup(bench):
     ours = get(results, "castaway", "ms")
     table.bar_at_most("castaway, ms more than plain", None if ours is None else ours - plain, 3)
     return [table]
-
-
-def sampling(bench):
-    """What it costs to look closer at a size of which blocks are lost, in a program that allocates that size all the time."""
-    settings = {"CASTAWAY_SYMBOLIZE": "off", "CASTAWAY_INTERVAL": "1s"}
-    count = bench.choose(100_000_000, 400_000_000)
-
-    def run(leak):
-        return lambda: bench.target("castaway", ["--seconds", 0, "--pairs", count, "--leak", leak], settings)
-
-    results = in_turn(bench.choose(3, 7), {leak: run(leak) for leak in (0, 100)})
-    times = [get(results, leak, "pair_ns") for leak in (0, 100)]
-    table = Table("malloc and free of 64 bytes, a safepoint every second", ["blocks lost per second", "ns per pair"])
-    table.rows += [["none", shown(times[0])], ["100", shown(times[1])]]
-    table.bar_at_most(f"ratio, 1.01 and {NOISE} for noise", ratio(times[1], times[0]), 1.01 + NOISE)
-    return [table]
-
-
-NOISE = 0.03  # what two runs of the very same program differ by
 
 
 def sync(bench):
@@ -465,7 +463,7 @@ def facts(begin):
     commit = first_line(["git", "-C", str(HERE), "describe", "--always", "--dirty"])
     return [("date", begin.strftime("%Y-%m-%d %H:%M")), ("machine", machine()), ("kernel", platform.release()),
             ("load before", f"{os.getloadavg()[0]:.2f}"), ("castaway", commit or "unknown"),
-            ("versions", package_versions()), ("command", "./dev bench")]
+            ("versions", package_versions())]
 
 
 HEAD = """# Benchmark results
@@ -545,7 +543,7 @@ def main():
     for number in INTERRUPTS:
         signal.signal(number, interrupt)
     about = facts(datetime.datetime.now())
-    print("\n".join(f"{key}: {value}" for key, value in about[:-1]))
+    print("\n".join(f"{key}: {value}" for key, value in about))
     names = [name for name in PARTS if not options.parts or name in options.parts]
     with tempfile.TemporaryDirectory(prefix="castaway-bench-", ignore_cleanup_errors=True) as directory:
         pathlib.Path(directory).chmod(0o755)  # servers run as other users

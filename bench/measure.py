@@ -5,7 +5,6 @@ line and is None in every result: what asks for ratios then prints "-".
 """
 import os
 import pathlib
-import re
 import shutil
 import signal
 import statistics
@@ -21,11 +20,6 @@ LIBRARIES = pathlib.Path("/usr/lib/x86_64-linux-gnu")
 HEAPTRACK = pathlib.Path("/usr/lib/heaptrack/libheaptrack_preload.so")
 TCMALLOC, JEMALLOC, MIMALLOC = (LIBRARIES / name for name in
                                 ("libtcmalloc.so.4", "libjemalloc.so.2", "libmimalloc.so.2"))
-
-
-def platform_release():
-    """The kernel's version, as (6, 12)."""
-    return tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
 
 
 def find_lsan():
@@ -72,7 +66,6 @@ class Bench:
         self.build, self.quick, self.directory = build, quick, directory
         self.rivals = make_rivals(build)
         self.remarks = []
-        self.can_track_writes = platform_release() >= (6, 7)
         self._runs = 0
         self._running = None
 

@@ -56,7 +56,7 @@ void survive_faults() {
   KernelAction action{on_fault, SA_SIGINFO | SA_NODEFER | kRestorer, castaway_signal_return, 0};
   sys::call(SYS_rt_sigaction, SIGSEGV, &action, nullptr, sizeof action.mask);
   sys::call(SYS_rt_sigaction, SIGBUS, &action, nullptr, sizeof action.mask);
-  uint64_t faults = uint64_t{1} << (SIGSEGV - 1) | uint64_t{1} << (SIGBUS - 1);
+  uint64_t faults = sys::signal_bit(SIGSEGV) | sys::signal_bit(SIGBUS);
   sys::call(SYS_rt_sigprocmask, SIG_UNBLOCK, &faults, nullptr, sizeof faults);
 }
 

@@ -17,7 +17,7 @@ void write_line(int fd, std::string_view line) {
 
 // On a thread of the target, the signal of a pipe without readers or a file that is too long would be the target's.
 template <typename Write> void without_signals(Write write) {
-  uint64_t mine = uint64_t{1} << (SIGPIPE - 1) | uint64_t{1} << (SIGXFSZ - 1), before = 0, pending = 0;
+  uint64_t mine = sys::signal_bit(SIGPIPE) | sys::signal_bit(SIGXFSZ), before = 0, pending = 0;
   sys::call(SYS_rt_sigprocmask, SIG_BLOCK, &mine, &before, sizeof mine);
   sys::call(SYS_rt_sigpending, &pending, sizeof pending);
   write();

@@ -11,8 +11,6 @@ namespace {
 
 constexpr int kLastSignal = 64;
 
-uint64_t bit_of(int number) { return uint64_t{1} << (number - 1); }
-
 bool has_handler(int number, unsigned long &flags) {
   KernelAction action{};
   if (sys::call(SYS_rt_sigaction, number, nullptr, &action, sizeof action.mask) != 0) return false;
@@ -23,7 +21,7 @@ bool has_handler(int number, unsigned long &flags) {
 bool has_any_handler(uint64_t signals) {
   unsigned long flags;
   for (int number = 1; signals != 0 && number <= kLastSignal; ++number)
-    if ((signals & bit_of(number)) && has_handler(number, flags)) return true;
+    if ((signals & sys::signal_bit(number)) && has_handler(number, flags)) return true;
   return false;
 }
 
@@ -36,7 +34,7 @@ uint64_t pending_signals() {
 // Takes the signal from where all threads could get it, and sends it to this one again, as it is.
 bool claim(int number) {
   siginfo_t info{};
-  uint64_t set = bit_of(number);
+  uint64_t set = sys::signal_bit(number);
   timespec now{};
   if (sys::call(SYS_rt_sigtimedwait, &set, &info, &now, sizeof set) != number) return false;
   int process = sys::process_id(), thread = sys::thread_id();
@@ -57,8 +55,8 @@ Interruption next_signal(uint64_t blocked, uint64_t main_takes) {
   uint64_t pending = pending_signals() & ~blocked;
   for (int number = 1; pending != 0 && number <= kLastSignal; ++number) {
     unsigned long flags = 0;
-    if (!(pending & bit_of(number)) || !has_handler(number, flags)) continue;
-    if (!(main_takes & bit_of(number)) && !claim(number)) continue;
+    if (!(pending & sys::signal_bit(number)) || !has_handler(number, flags)) continue;
+    if (!(main_takes & sys::signal_bit(number)) && !claim(number)) continue;
     return (flags & SA_RESTART) ? Interruption::restarts_calls : Interruption::ends_calls;
   }
   return Interruption::none;

@@ -1,10 +1,11 @@
 // A signal of the program's that comes while its threads are held: it must find the program as if they had not been.
 //
-// All signals are blocked in a thread that is held, so one for the process waits, and interrupts nothing. It is main's
-// where main does not block it, as the kernel has it: main goes on first, and the others look whether one is there that
-// main has not taken yet. One that main blocks is taken by the first thread that would get it, for itself. Whoever is
-// to run a handler learns whether the call that it stands in would have ended with EINTR. What is left are the
-// microseconds between that look and the thread's going on. Context: in the handler of stop_handler.cc.
+// All signals but those that are ignored are blocked in a thread that is held, so one for the process waits, and
+// interrupts nothing. It is main's where main does not block it, as the kernel has it: main goes on first, and the
+// others look whether one is there that main has not taken yet. One that main blocks is taken by the first thread that
+// would get it, for itself. Whoever is to run a handler learns whether the call that it stands in would have ended with
+// EINTR. What is left are the microseconds between that look and the thread's going on. Context: in the handler of
+// stop_handler.cc.
 #pragma once
 
 #include <cstdint>

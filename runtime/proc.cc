@@ -34,14 +34,13 @@ std::string_view line_value(std::string_view text, std::string_view key) {
   return {};
 }
 
-uint64_t stat_field(std::string_view line, int number) {
+std::string_view stat_field(std::string_view line, int number) {
   constexpr int kState = 3;
   size_t close = line.rfind(')'); // the name may have any letters
-  if (close == line.npos || close + 2 > line.size()) return 0;
+  if (close == line.npos || close + 2 > line.size()) return {};
   line.remove_prefix(close + 2);
   for (int i = kState; i < number; ++i) take_until(line, ' ');
-  uint64_t value = 0;
-  return take_number(line, value) ? value : 0;
+  return take_until(line, ' ');
 }
 
 } // namespace castaway

@@ -48,8 +48,8 @@ private:
 // The value that follows `key` at the start of a line, up to the line's end; empty where there is no such line.
 std::string_view line_value(std::string_view text, std::string_view key);
 
-// A field of a line of /proc/PID/stat, numbered as in proc(5), from the 4th on; 0 where there is none.
-uint64_t stat_field(std::string_view line, int number);
+// A field of a line of /proc/PID/stat, numbered as in proc(5), from the 3rd on; empty where there is none.
+std::string_view stat_field(std::string_view line, int number);
 
 // Calls visit(name) for each entry of the directory `fd`. False if it cannot be read.
 template <typename Visit> bool for_each_entry(int fd, Visit visit) {

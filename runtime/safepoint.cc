@@ -113,7 +113,7 @@ void give_way(Safepoint &safepoint) {
 }
 
 void await_snapshot(Safepoint &safepoint, const MemoryLimits &limits) {
-  uint64_t children = uint64_t{1} << (SIGCHLD - 1);
+  uint64_t children = sys::signal_bit(SIGCHLD);
   while (sys::call(SYS_wait4, safepoint.snapshot_pid, &safepoint.snapshot_status, kWaitAll | kWaitNoHang, nullptr) ==
              0 &&
          !is_orphan(safepoint.pid)) {

@@ -63,7 +63,7 @@ void limit_life() {
     uintptr_t handler, flags, restorer;
     uint64_t mask;
   } none{};
-  uint64_t alarm = uint64_t{1} << (SIGALRM - 1);
+  uint64_t alarm = sys::signal_bit(SIGALRM);
   struct {
     timeval interval, value;
   } timer{{0, 0}, {kSeconds, 0}};
@@ -113,7 +113,10 @@ bool readable(void *context, Range range) { return static_cast<Lookup *>(context
 uint64_t faults_of(const Proc &process) {
   constexpr int kMinorFaults = 10;
   char line[512];
-  return stat_field(process.read("stat", line, sizeof line), kMinorFaults);
+  std::string_view field = stat_field(process.read("stat", line, sizeof line), kMinorFaults);
+  uint64_t faults = 0;
+  take_number(field, faults);
+  return faults;
 }
 
 int Snapshot::run() {

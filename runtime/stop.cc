@@ -34,15 +34,14 @@ bool waits_in_call(const StoppedThread &thread) {
 }
 
 ThreadStat thread_stat(const Proc &proc, int tid) {
-  constexpr int kFlags = 9;
+  constexpr int kState = 3, kFlags = 9;
   Text<64> path;
   char buffer[256];
   std::string_view text = proc.read((path << "task/" << tid << "/stat").view(), buffer, sizeof buffer);
-  size_t close = text.rfind(')');
+  std::string_view state = stat_field(text, kState), flags = stat_field(text, kFlags);
   ThreadStat stat;
-  if (close == text.npos || close + 2 >= text.size()) return stat;
-  stat.state = text[close + 2];
-  stat.flags = stat_field(text, kFlags);
+  if (!state.empty()) stat.state = state[0];
+  take_number(flags, stat.flags);
   return stat;
 }
 
@@ -143,6 +142,14 @@ StopFailure World::interrupt_from(size_t first, bool main) {
   return failure;
 }
 
+// Takes note of a thread that was told to stop, if it has.
+bool World::has_come(size_t place, bool insist) {
+  if (!stopper_.has_stopped(place, threads_[place], insist)) return false;
+  threads_[place].pending = false;
+  --pending_;
+  return true;
+}
+
 // When the time is over it still takes note of all that have stopped: only those can be let go.
 StopFailure World::await(uint64_t deadline_ns) {
   StopFailure failure = StopFailure::none;
@@ -150,11 +157,7 @@ StopFailure World::await(uint64_t deadline_ns) {
   for (size_t i = 0; i < count_ && pending_ > 0; ++i)
     while (threads_[i].pending) {
       uint64_t now = sys::now_ns();
-      if (stopper_.has_stopped(i, threads_[i], now > insist_at)) {
-        threads_[i].pending = false;
-        --pending_;
-        continue;
-      }
+      if (has_come(i, now > insist_at)) continue;
       if (now > deadline_ns) {
         if (failure == StopFailure::none) failure = fail(StopFailure::late, late_tid = threads_[i].tid);
         break;
@@ -251,12 +254,10 @@ void World::let_stragglers_go() {
     for (size_t i = 0; i < count_; ++i) {
       StoppedThread &thread = threads_[i];
       if (!thread.pending) continue;
-      if (!stopper_.has_stopped(i, thread, true)) {
+      if (!has_come(i, true)) {
         any_comes = any_comes || stopper_.is_on_its_way(thread);
         continue;
       }
-      thread.pending = false;
-      --pending_;
       if (thread.gone) continue;
       make_unseen(thread, proc_, way());
       let_go(i);

@@ -110,6 +110,7 @@ private:
   StopFailure interrupt_from(size_t first, bool main);
   StopFailure seize_new();
   StopFailure seize(StoppedThread &thread);
+  bool has_come(size_t place, bool insist);
   StopFailure await(uint64_t deadline_ns);
   StopFailure run_out_of_transitions(uint64_t deadline_ns);
   StopFailure run_through(size_t place, uint64_t deadline_ns);

@@ -52,7 +52,7 @@ bool PtraceStopper::has_stopped(size_t, StoppedThread &thread, bool) {
   // Of a traced thread the kernel queues ignored signals too, and wakes one for them: they must interrupt nothing.
   bool trap = (status >> 16) == kEventStop;
   thread.signal = trap ? 0 : (status >> 8) & 0xff;
-  thread.interrupted_by_signal = !trap && !(signals_of(proc_, thread.tid).dropped() >> (thread.signal - 1) & 1);
+  thread.interrupted_by_signal = !trap && !(signals_of(proc_, thread.tid).dropped() & sys::signal_bit(thread.signal));
   for (const arch::RegisterSet &set : arch::kRegisterSets)
     if (move_registers(PTRACE_GETREGSET, thread, set) < 0) thread.gone = true;
   if constexpr (!arch::kShowsCalls)
@@ -66,7 +66,7 @@ bool PtraceStopper::is_on_its_way(const StoppedThread &thread) const {
 
 // SIGCHLD is blocked in the tracer.
 void PtraceStopper::await_event() {
-  uint64_t set = uint64_t{1} << (SIGCHLD - 1);
+  uint64_t set = sys::signal_bit(SIGCHLD);
   timespec limit = sys::to_timespec(1'000'000);
   sys::call(SYS_rt_sigtimedwait, &set, nullptr, &limit, sizeof set);
 }

@@ -50,7 +50,7 @@ bool install_for(int number, bool (*may_replace)(const KernelAction &)) {
 
 // All that the handler blocks.
 bool is_whole(uint64_t mask) {
-  return (mask | open_signals | uint64_t{1} << (SIGKILL - 1) | uint64_t{1} << (SIGSTOP - 1)) == ~uint64_t{0};
+  return (mask | open_signals | sys::signal_bit(SIGKILL) | sys::signal_bit(SIGSTOP)) == ~uint64_t{0};
 }
 
 StopSlot *slot_at(size_t place) { return &stop_board.slots[place]; }
@@ -75,7 +75,9 @@ StopFailure SignalStopper::begin() {
   return install() ? StopFailure::none : StopFailure::no_signal;
 }
 
-bool SignalStopper::blocks_signal(int tid) const { return signals_of(proc_, tid).blocked >> (stop_signal - 1) & 1; }
+bool SignalStopper::blocks_signal(int tid) const {
+  return signals_of(proc_, tid).blocked & sys::signal_bit(stop_signal);
+}
 
 // Nothing that the thread could notice: what it sleeps in is read, in case its call cannot be told later.
 long SignalStopper::seize(size_t place, StoppedThread &thread) {

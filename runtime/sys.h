@@ -57,6 +57,9 @@ inline uint64_t now_ns(int clock = CLOCK_MONOTONIC) {
 inline timespec to_timespec(uint64_t ns) {
   return {static_cast<time_t>(ns / 1000000000u), static_cast<long>(ns % 1000000000u)};
 }
+// Of a set of signals, as the kernel has it.
+constexpr uint64_t signal_bit(int number) { return uint64_t{1} << (number - 1); }
+
 inline void sleep_ns(uint64_t ns) {
   timespec t = to_timespec(ns);
   call(SYS_nanosleep, &t, nullptr);

@@ -7,10 +7,9 @@ namespace castaway {
 
 namespace {
 
-constexpr uint64_t bit_of(int signal) { return uint64_t{1} << (signal - 1); }
-
 // Those whose default action is to do nothing.
-constexpr uint64_t kIgnoredByDefault = bit_of(SIGCHLD) | bit_of(SIGURG) | bit_of(SIGWINCH) | bit_of(SIGCONT);
+constexpr uint64_t kIgnoredByDefault =
+    sys::signal_bit(SIGCHLD) | sys::signal_bit(SIGURG) | sys::signal_bit(SIGWINCH) | sys::signal_bit(SIGCONT);
 
 } // namespace
 

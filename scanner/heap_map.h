@@ -200,22 +200,15 @@ public:
     uint8_t first = code[0];
     if (!is_start(first)) return {};
     if (first <= kFlaggedGranule) return {begin, std::min<size_t>(first, kGranule), first == kFlaggedGranule};
-    if (first < kLarge) return {begin, small_size(code_at(code)), (code[1] & kSmallFlag) != 0};
+    if (first < kLarge) {
+      size_t granules = first - kSmallBase;
+      return {begin, ((granules - 1) << kGranuleBits) + (code[1] & 0x0f) + 1, (code[1] & kSmallFlag) != 0};
+    }
     uint64_t bytes;
     std::memcpy(&bytes, code, sizeof bytes);
     uint64_t value = join_sevens(bytes >> 8);
     uint64_t size = value & ((uint64_t{1} << kLargeSizeBits) - 1);
     return {begin, static_cast<size_t>(size), (value >> kLargeSizeBits) != 0};
-  }
-
-  // The two bytes at `code`, the first one lowest: all that there is to say of a small block.
-  static uint16_t code_at(const uint8_t *code) { return static_cast<uint16_t>(code[0] | code[1] << 8); }
-  // The size of the small block with this code; 0 for a large one.
-  static size_t small_size(uint16_t code) {
-    size_t first = code & 0xff;
-    if (first >= kLarge) return 0;
-    if (first <= kFlaggedGranule) return std::min(first, kGranule);
-    return ((first - kSmallBase - 1) << kGranuleBits) + (code >> 8 & 0x0f) + 1;
   }
 
 private:

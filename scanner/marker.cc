@@ -206,7 +206,7 @@ template <Phase P> void Marker::read(Object object) {
     const Extent &extent = objects_->index()[object & ~kIndexed];
     return scan<P>({extent.begin, extent.end});
   }
-  const Block block = objects_->block_at(object);
+  const Block block = objects_->heap().decode(object);
   if (!block) return mark_exactly<P>(object);
   if (P == Phase::live) ++live_blocks_;
   if (P == Phase::retained) count_retained(block);
@@ -222,7 +222,7 @@ void Marker::push(Object object) {
 
 // Resolves what is no object. Those that are number no more than objects do, so that at least as many places are free.
 void Marker::make_room() {
-  auto is_object = [&](Object object) { return object & kIndexed || objects_->block_at(object); };
+  auto is_object = [&](Object object) { return object & kIndexed || objects_->heap().decode(object); };
   Object *end = work_.data() + work_count_;
   Object *others = std::partition(work_.data(), end, is_object);
   work_count_ = static_cast<size_t>(others - work_.data());

@@ -88,12 +88,6 @@ public:
   bool is_loaders(const Block &block) const;
   const BlockNote *note_of(uintptr_t begin) const;
 
-  // The block that begins in the granule of `address`, which has codes; or an empty one.
-  Block block_at(uintptr_t address) const {
-    return heap_->decode_code(address & ~(HeapMap::kGranule - 1),
-                              leaf(address).codes + HeapMap::granule_in_leaf(address));
-  }
-
   // The thread whose memory this is, Extent::kHeap for a block.
   uint32_t owner_of(Object object) const {
     return object & kIndexed ? index_[object & ~kIndexed].thread : Extent::kHeap;
