@@ -2,6 +2,7 @@
 // hangs from one root, blocks in memory order or, as after hours of churn, in random order.
 //
 // "sweep" is the part that does not depend on the shape: the inventory of the same heap, nothing live.
+#include "scanner/crew.h"
 #include "scanner/scanner.h"
 
 #include <benchmark/benchmark.h>
@@ -10,7 +11,10 @@
 #include <cstdlib>
 #include <memory>
 #include <random>
+#include <string>
 #include <sys/mman.h>
+#include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -101,14 +105,31 @@ void fill_with_data(uintptr_t *words, size_t count, std::mt19937_64 &random) {
   }
 }
 
-void scan(benchmark::State &state, const Heap &heap, bool rooted = true) {
+class ThreadCrew final : public castaway::Crew {
+public:
+  explicit ThreadCrew(size_t size) : size_(size) {}
+  size_t size_for(uint64_t) const override { return size_; }
+  void run(size_t count, void (*work)(void *, size_t), void *context) override {
+    std::vector<std::thread> threads;
+    for (size_t i = 1; i < count; ++i) threads.emplace_back(work, context, i);
+    work(context, 0);
+    for (std::thread &thread : threads) thread.join();
+  }
+  void rest() override { usleep(1); }
+
+private:
+  size_t size_;
+};
+
+void scan(benchmark::State &state, const Heap &heap, size_t markers = 1, bool rooted = true) {
   Range root = {reinterpret_cast<uintptr_t>(heap.blocks.data()), reinterpret_cast<uintptr_t>(heap.blocks.data() + 1)};
   Image image;
   image.heap = heap.map.get();
   if (rooted) image.roots = {&root, 1};
   for (auto _ : state) {
     Tables tables;
-    Scanner scanner(image, tables);
+    ThreadCrew crew(markers);
+    Scanner scanner(image, tables, &crew);
     if (!scanner.run() || (rooted && !scanner.leaked_blocks().empty())) state.SkipWithError("not everything was live");
   }
   auto total = static_cast<double>(heap.blocks.size());
@@ -120,17 +141,17 @@ template <void (*kLink)(Heap &)> void BM_Mark(benchmark::State &state) {
   Heap heap(static_cast<size_t>(state.range(0)), kBlock);
   if (state.range(1)) heap.shuffle();
   kLink(heap);
-  scan(state, heap);
+  scan(state, heap, static_cast<size_t>(state.range(2)));
 }
 
 constexpr int64_t kMillion = 1 << 20;
-BENCHMARK(BM_Mark<link_list>)->ArgNames({"blocks", "shuffled"})->Args({4 * kMillion, 0})->Args({4 * kMillion, 1});
-BENCHMARK(BM_Mark<link_tree>)->ArgNames({"blocks", "shuffled"})->Args({4 * kMillion, 0})->Args({4 * kMillion, 1});
+const std::vector<std::string> kArguments = {"blocks", "shuffled", "markers"};
+BENCHMARK(BM_Mark<link_list>)->ArgNames(kArguments)->Args({4 * kMillion, 0, 1})->Args({4 * kMillion, 1, 1});
+BENCHMARK(BM_Mark<link_tree>)->UseRealTime()->ArgNames(kArguments)->ArgsProduct({{4 * kMillion}, {0, 1}, {1, 2}});
 BENCHMARK(BM_Mark<link_graph>)
-    ->ArgNames({"blocks", "shuffled"})
-    ->Args({kMillion / 16, 1})
-    ->Args({4 * kMillion, 0})
-    ->Args({4 * kMillion, 1});
+    ->UseRealTime()
+    ->ArgNames(kArguments)
+    ->ArgsProduct({{kMillion / 16, 4 * kMillion}, {0, 1}, {1, 2}});
 
 // Buffers without pointers behind one table: what reading a byte costs.
 void BM_Mark_buffers(benchmark::State &state) {
@@ -148,7 +169,7 @@ void BM_Everything_leaked(benchmark::State &state) {
   Heap heap(4 * kMillion, kBlock);
   heap.shuffle();
   link_graph(heap);
-  scan(state, heap, false);
+  scan(state, heap, 1, false);
 }
 BENCHMARK(BM_Everything_leaked);
 

@@ -188,9 +188,9 @@ public:
   // Calls visit(Block) for every block that starts in the leaf of this index.
   template <typename Visit> static void sweep_leaf(size_t index, const uint8_t *leaf, Visit visit) {
     uintptr_t base = static_cast<uintptr_t>(index) << kLeafBits;
-    for (size_t at = 0; at < kLeafGranules; at += kSpan)
-      for (uint32_t starts = starts_in_span(leaf + at); starts; starts &= starts - 1) {
-        size_t granule = at + static_cast<size_t>(__builtin_ctz(starts));
+    for (size_t at = 0; at < kLeafGranules; at += kLine)
+      for (uint64_t starts = starts_in_line(leaf + at); starts; starts &= starts - 1) {
+        size_t granule = at + static_cast<size_t>(__builtin_ctzll(starts));
         visit(decode_code(base + (granule << kGranuleBits), leaf + granule));
       }
   }
@@ -219,6 +219,7 @@ private:
   static constexpr uint16_t kSmallFlag = 0x10;
   static constexpr int kLargeSizeBits = 48;
   static constexpr size_t kSpan = 16; // code bytes looked at together
+  static constexpr size_t kLine = 64; // in a sweep: nobody can predict how many blocks begin in a few bytes
   // One bit of summary stands for a page of the root table, so that a sweep of a small heap reads little.
   static constexpr size_t kSummaryLeaves = 512;
   static constexpr size_t kSummaryWords = kLeaves / kSummaryLeaves / 64;
@@ -272,6 +273,12 @@ private:
     for (size_t i = 0; i < kSpan; ++i) starts |= static_cast<uint32_t>(is_start(codes[i])) << i;
     return starts;
 #endif
+  }
+
+  static uint64_t starts_in_line(const uint8_t *codes) {
+    uint64_t starts = 0;
+    for (size_t i = 0; i < kLine; i += kSpan) starts |= uint64_t{starts_in_span(codes + i)} << i;
+    return starts;
   }
 
   // Granules from `granule`, which is no start, back to the nearest start at most kSmallGranules before it; 0 if

@@ -4,18 +4,39 @@
 #include "scanner/marker.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
 namespace castaway {
 
-bool Marker::build(Objects &objects, size_t watches, Workspace &workspace) {
+namespace {
+
+// Calls visit(number) for each bit that is set, the highest first.
+template <typename Visit> void for_each_bit(uint64_t bits, Visit visit) {
+  while (bits) {
+    auto highest = static_cast<size_t>(std::bit_width(bits) - 1);
+    visit(highest);
+    bits ^= uint64_t{1} << highest;
+  }
+}
+
+// Of a granule, counted from the beginning of its leaf.
+size_t window_of(const Leaf &leaf, size_t granule) {
+  return leaf.number * WindowQueue::kPerLeaf + granule / WindowQueue::kGranules;
+}
+
+} // namespace
+
+bool Marker::build(Objects &objects, WindowQueue &windows, size_t watches, Workspace &workspace) {
   objects_ = &objects;
+  windows_ = &windows;
   if (!objects.bounds().empty()) filter_ = PointerFilter(objects.bounds(), objects.hole());
   gather_ = PointerFilter::fastest();
-  work_ = take_table<Object>(workspace, 2 * objects.count() + kLeastRoom);
+  size_t most_others = std::max({WindowQueue::kGranules + kSparseTogether, kAddresses, WorkPool::kMostItems});
+  work_ = take_table<Object>(workspace, objects.count() + most_others);
   woken_ = take_table<Object>(workspace, watches);
-  return work_.data() && woken_.data();
+  return work_.data() && woken_.data() && buffer_.build(windows, workspace);
 }
 
 template <Phase P> void Marker::scan(Range range) {
@@ -89,6 +110,7 @@ inline void Marker::fetch(size_t count) {
 
 // Moves the queue on by whole batches. What is left leaves at least a batch's room.
 template <Phase P> void Marker::pump() {
+  if (P == Phase::live) return put_into_windows();
   while (in_ - fetched_ >= kBatch) {
     fetch(kBatch);
     if (fetched_ - out_ > kDepth) resolve<P>(kBatch);
@@ -110,29 +132,13 @@ template <Phase P> bool Marker::flush() {
 }
 
 template <Phase P> void Marker::resolve(size_t count) {
-  for (; count > 0; --count) mark_one<P>(addresses_[out_++]);
-}
-
-// The usual case: no other objects than heap blocks lie there, and nothing is watched. Then the bit of the granule says
-// all that is wanted here: who is the first one to point to it pushes it, and whether a block begins there is found out
-// when it is read. Bits of granules in which none begins mean nothing to others.
-template <Phase P> inline void Marker::mark_one(uintptr_t address) {
-  const Leaf &leaf = objects_->leaf(address);
-  if (P != Phase::live || __builtin_expect(!leaf.plain || is_full(), 0)) return mark_exactly<P>(address);
-  size_t granule = HeapMap::granule_in_leaf(address);
-  work_[work_count_] = address & ~(HeapMap::kGranule - 1);
-  work_count_ += set_live(leaf.states[granule / 64], uint64_t{1} << (granule % 64));
-}
-
-// Whether it was not set before. Of several markers one is told so.
-inline bool Marker::set_live(uint64_t &states, uint64_t bit) const {
-  if (!pool_) {
-    bool fresh = (states & bit) == 0;
-    states |= bit;
-    return fresh;
+  for (; count > 0; --count) {
+    uintptr_t address = addresses_[out_++];
+    if (P == Phase::live && objects_->leaf(address).plain)
+      mark_granule(address);
+    else
+      mark_exactly<P>(address);
   }
-  if (__atomic_load_n(&states, __ATOMIC_RELAXED) & bit) return false;
-  return (__atomic_fetch_or(&states, bit, __ATOMIC_RELAXED) & bit) == 0;
 }
 
 template <Phase P> [[gnu::noinline]] void Marker::mark_exactly(uintptr_t address) {
@@ -144,20 +150,22 @@ template <Phase P> [[gnu::noinline]] void Marker::mark_exactly(uintptr_t address
 }
 
 template <Phase P> void Marker::mark_block(uintptr_t begin) {
-  if (move<P>(objects_->block_states(begin), begin) && P != Phase::refer) push(begin);
+  if (P == Phase::live && objects_->leaf(begin).plain) return mark_granule(begin);
+  if (move<P>(objects_->block_states(begin), begin) && P != Phase::refer) work_[work_count_++] = begin;
 }
 
 template <Phase P> void Marker::mark_extent(size_t position) {
   Extent &extent = objects_->index()[position];
   if (extent.thread == Extent::kHeap) return mark_block<P>(extent.begin);
-  if (move<P>(extent.state_bits(), kIndexed | position) && P != Phase::refer) push(kIndexed | position);
+  if (move<P>(extent.state_bits(), kIndexed | position) && P != Phase::refer)
+    work_[work_count_++] = kIndexed | position;
 }
 
 template <Phase P> inline bool Marker::move(StateBits states, Object object) {
   ObjectState state = P == Phase::live ? ObjectState::unreached : states.get();
   switch (P) {
   case Phase::live:
-    if (!set_live(states.high, states.bit)) return false;
+    if (!set_bit(states.high, states.bit)) return false;
     if (__atomic_load_n(&states.low, __ATOMIC_RELAXED) & states.bit) {
       __atomic_fetch_and(&states.low, ~states.bit, __ATOMIC_RELAXED);
       woken_[woken_count_++] = object;
@@ -192,6 +200,8 @@ template <Phase P> void Marker::drain() {
       Object object = ring[next++ % kRing] = work_[--work_count_];
       fetch_object(object);
       if (next - first < kRing) continue;
+    } else if (P == Phase::live && take_windows()) {
+      continue;
     } else if (next == first) {
       if (!flush<P>()) return;
       continue;
@@ -215,18 +225,132 @@ template <Phase P> void Marker::read(Object object) {
   scan<P>({block.begin, block.begin + block.size});
 }
 
-void Marker::push(Object object) {
-  if (is_full()) make_room();
-  work_[work_count_++] = object;
+// --- phase live ------------------------------------------------------------------------------------------------------
+//
+// Where no other objects than heap blocks lie, the high bit of a granule says all that is wanted: who is the first one
+// to point to it reads it, and whether a block begins there is found out then. Bits of granules in which none begins
+// mean nothing to others. A low bit beside a high one says that the granule has not been read yet, a low bit alone that
+// somebody waits for the block to be found live; so whoever finds it leaves the bit, and the window in the queue.
+
+void Marker::put_into_windows() {
+  for (size_t i = 0; i < in_; ++i) {
+    const Leaf &leaf = objects_->leaf(addresses_[i]);
+    size_t granule = HeapMap::granule_in_leaf(addresses_[i]);
+    if (__builtin_expect(!leaf.plain, 0))
+      mark_exactly<Phase::live>(addresses_[i]);
+    else
+      while (__builtin_expect(!buffer_.add(window_of(leaf, granule), granule % WindowQueue::kGranules), 0)) make_room();
+  }
+  in_ = fetched_ = out_ = 0;
 }
 
-// Resolves what is no object. Those that are number no more than objects do, so that at least as many places are free.
+// Work from one window to which there are many pointers, or from several to which there are few. False: there is none.
+bool Marker::take_windows() {
+  if (!windows_->ready()) buffer_.give_all();
+  if (!windows_->ready() && (pool_ || !windows_->start_round())) return false; // the pool knows when a round is over
+  uintptr_t sparse[kSparseTogether];
+  size_t count = 0;
+  WindowQueue::Window window;
+  bool dense = false;
+  while (!dense && count + WindowQueue::kSparse <= kSparseTogether && windows_->take(window)) {
+    buffer_.give_to(window);
+    dense = !window.is_sparse();
+    if (!dense) count += list_sparse(window, sparse + count);
+  }
+  for (size_t i = 0; i < count; ++i) mark_granule(sparse[i]);
+  if (dense) read_window(window);
+  return true;
+}
+
+// Writes the pointers to `out`, and fetches what they need to be resolved.
+size_t Marker::list_sparse(const WindowQueue::Window &window, uintptr_t *out) {
+  uintptr_t begin = begin_of(window.number);
+  const uint64_t *states = &objects_->block_states(begin).high;
+  for (size_t i = 0; i < window.chunks->count; ++i) {
+    size_t granule = window.chunks->granules[i];
+    __builtin_prefetch(states + granule / 64, 1);
+    out[i] = begin + granule * HeapMap::kGranule;
+  }
+  size_t count = window.chunks->count;
+  windows_->release(window.chunks);
+  return count;
+}
+
+inline void Marker::mark_granule(uintptr_t address) {
+  const Leaf &leaf = objects_->leaf(address);
+  size_t granule = HeapMap::granule_in_leaf(address);
+  StateBits states = leaf.state_bits(granule);
+  Object object = address & ~(HeapMap::kGranule - 1);
+  bool watched = __atomic_load_n(&states.low, __ATOMIC_RELAXED) & states.bit;
+  bool fresh = set_bit(states.high, states.bit);
+  work_[work_count_] = object;
+  work_count_ += fresh;
+  if (__builtin_expect(!(fresh && watched), 1)) return;
+  --work_count_;
+  woken_[woken_count_++] = object;
+  windows_->hold(window_of(leaf, granule));
+}
+
+// Sets the bits for all pointers to a window. Then calls visit(begin, low, fresh, waiting) for every 64 granules in
+// which there is something to read, the last ones first: `fresh` have just been found; `waiting` were found before, or
+// watched until now, and their bits in `low` are set.
+template <typename Visit> void Marker::settle(const WindowQueue::Window &window, Visit visit) {
+  for (const auto *chunk = window.chunks; chunk; chunk = chunk->next)
+    for (uint16_t granule : std::span(chunk->granules, chunk->count)) met_[granule / 64] |= uint64_t{1} << granule % 64;
+  windows_->release(window.chunks);
+  uintptr_t begin = begin_of(window.number);
+  uint64_t *high = &objects_->block_states(begin).high, *low = &objects_->block_states(begin).low;
+  for (size_t i = std::size(met_); i-- > 0;) {
+    uint64_t met = std::exchange(met_[i], 0);
+    uint64_t set = __atomic_load_n(&low[i], __ATOMIC_RELAXED);
+    if (!(met | set)) continue;
+    uint64_t before = set_bits(high[i], met);
+    uint64_t fresh = met & ~before;
+    uintptr_t at = begin + i * 64 * HeapMap::kGranule;
+    for_each_bit(fresh & set, [&](size_t bit) { woken_[woken_count_++] = at + bit * HeapMap::kGranule; });
+    visit(at, low[i], fresh & ~set, set & (before | met));
+  }
+}
+
+// Moves all that is to be read of a window to the work list. What comes last there is read first.
+void Marker::read_window(const WindowQueue::Window &window) {
+  settle(window, [&](uintptr_t begin, uint64_t &low, uint64_t fresh, uint64_t waiting) {
+    if (waiting) waiting &= clear_bits(low, waiting); // another marker may have been faster
+    for_each_bit(fresh | waiting, [&](size_t bit) { work_[work_count_++] = begin + bit * HeapMap::kGranule; });
+  });
+}
+
+// All chunks are in use: turns those of all windows into bits, which take no room.
 void Marker::make_room() {
-  auto is_object = [&](Object object) { return object & kIndexed || objects_->heap().decode(object); };
-  Object *end = work_.data() + work_count_;
-  Object *others = std::partition(work_.data(), end, is_object);
-  work_count_ = static_cast<size_t>(others - work_.data());
-  for (; others < end; ++others) mark_exactly<Phase::live>(*others); // each pushes one object at most
+  buffer_.give_all();
+  windows_->start_round();
+  WindowQueue::Window window;
+  for (size_t count = windows_->ready(); count > 0 && windows_->take(window); --count) {
+    settle(window, [&](uintptr_t, uint64_t &low, uint64_t fresh, uint64_t) {
+      if (fresh) set_bits(low, fresh);
+    });
+    windows_->hold(window.number);
+  }
+}
+
+uintptr_t Marker::begin_of(size_t window) const {
+  return objects_->leaf_begins()[window / WindowQueue::kPerLeaf] +
+         (window % WindowQueue::kPerLeaf << WindowQueue::kWindowBits);
+}
+
+// Both return what the word was before.
+inline uint64_t Marker::set_bits(uint64_t &word, uint64_t bits) const {
+  return pool_ ? __atomic_fetch_or(&word, bits, __ATOMIC_RELAXED) : std::exchange(word, word | bits);
+}
+
+inline uint64_t Marker::clear_bits(uint64_t &word, uint64_t bits) const {
+  return pool_ ? __atomic_fetch_and(&word, ~bits, __ATOMIC_RELAXED) : std::exchange(word, word & ~bits);
+}
+
+// Whether it was not set before. Of several markers one is told so.
+inline bool Marker::set_bit(uint64_t &word, uint64_t bit) const {
+  if (pool_ && (__atomic_load_n(&word, __ATOMIC_RELAXED) & bit)) return false;
+  return !(set_bits(word, bit) & bit);
 }
 
 // --- several markers -------------------------------------------------------------------------------------------------

@@ -7,15 +7,19 @@
 //   refer     unreached -> referred              one step from a leaked block; does not go on, ignores self-pointers
 //   flood     referred -> settled                from a directly leaked block, on and on
 //
-// How it is fast: a pointer is resolved with one bit of states, that of its granule, and what it points to is read with
-// a code of the heap map and one or more lines of its own; each is a likely cache miss. So addresses wait in a queue,
-// fetched some time before they are resolved, in batches of fixed length; and found objects wait in a ring, one fetched
-// for each that is read. Whether an address is a pointer or an object was found already changes how far an index moves,
-// not which way a branch goes: nobody could predict those. Between queue and ring is the work list, last in, first out,
-// which keeps the walk close to where it is.
+// How phase live is fast: pointers are kept by the window of memory to which they point (window_queue.h), so that one
+// window's bits of state, codes and blocks are met in the order of addresses. To find out whether a granule was met
+// before takes one bit. Only where few pointers are to be had at all, as from a list, are they followed at once.
 //
-// The work list cannot overflow. It holds objects, each at most once in a phase, and in phase live also granules in
-// which no block begins, to which something points: where these fill it, they are replaced by what they lie in.
+// The other phases see leaked memory only. Their addresses wait in a queue, fetched some time before they are resolved.
+//
+// In all of them, found objects wait in a ring, one fetched for each that is read; and whether an address is a pointer
+// or an object was found already changes how far an index moves, not which way a branch goes: nobody could predict
+// those. Between windows or queue and the ring is the work list, last in, first out.
+//
+// The work list cannot overflow: it holds objects, each at most once in a phase, and in phase live granules in which no
+// block begins, to which something points. Those come from one window, a group of sparse ones, the queue or the pool,
+// and only when the list is empty.
 //
 // Owner: scanner. Context: SNAPSHOT or a test; one thread, but for drain_together(). Fails: build() returns false when
 // the workspace ran out.
@@ -23,6 +27,7 @@
 
 #include "scanner/objects.h"
 #include "scanner/scanner.h"
+#include "scanner/window_queue.h"
 #include "scanner/words.h"
 #include "scanner/work_pool.h"
 
@@ -37,7 +42,7 @@ enum class Phase { live, retained, refer, flood };
 class Marker {
 public:
   // `watches` is the number of objects that may be watched at a time.
-  bool build(Objects &objects, size_t watches, Workspace &workspace);
+  bool build(Objects &objects, WindowQueue &windows, size_t watches, Workspace &workspace);
 
   // Looks at all words of a range, or at these values. What they reach is followed by drain(), at the latest.
   template <Phase P> void scan(Range range);
@@ -69,14 +74,14 @@ public:
 
 private:
   // Found by measurement, bench/mark_bench.cc.
-  static constexpr size_t kBatch = 16;      // addresses that are fetched together
-  static constexpr size_t kRing = 32;       // fetched blocks that wait
-  static constexpr size_t kDepth = 64;      // fetched addresses that wait
-  static constexpr size_t kAddresses = 512; // room for addresses
-  static constexpr size_t kPageWords = 512; // of 4 KiB
-  static constexpr size_t kPagesAhead = 4;  // when a large range is read
-  static constexpr size_t kLine = 64;       // bytes of the processor's cache
-  static constexpr size_t kLeastRoom = 2 * WorkPool::kMostItems;
+  static constexpr size_t kBatch = 16;           // addresses that are fetched together
+  static constexpr size_t kRing = 16;            // fetched blocks that wait
+  static constexpr size_t kDepth = 64;           // fetched addresses that wait
+  static constexpr size_t kAddresses = 512;      // room for addresses
+  static constexpr size_t kPageWords = 512;      // of 4 KiB
+  static constexpr size_t kPagesAhead = 4;       // when a large range is read
+  static constexpr size_t kLine = 64;            // bytes of the processor's cache
+  static constexpr size_t kSparseTogether = 512; // pointers from windows with few of them
 
   template <Phase P> void append(uintptr_t word);
   template <Phase P> void gather(const Word *&at, const Word *end);
@@ -85,7 +90,6 @@ private:
   template <Phase P> void pump();
   template <Phase P> void resolve(size_t count);
   template <Phase P> bool flush();
-  template <Phase P> void mark_one(uintptr_t address);
   template <Phase P> void mark_exactly(uintptr_t address);
   template <Phase P> void mark_block(uintptr_t begin);
   template <Phase P> void mark_extent(size_t position);
@@ -93,11 +97,18 @@ private:
   template <Phase P> void read(Object object);
   void scan_in_parts(Range range);
   void share();
-  bool set_live(uint64_t &states, uint64_t bit) const;
-  void fetch(size_t count);
-  bool is_full() const { return work_count_ == work_.size(); }
-  void push(Object object);
+  void put_into_windows();
+  bool take_windows();
+  size_t list_sparse(const WindowQueue::Window &window, uintptr_t *out);
+  void mark_granule(uintptr_t address);
+  template <typename Visit> void settle(const WindowQueue::Window &window, Visit visit);
+  void read_window(const WindowQueue::Window &window);
   void make_room();
+  uintptr_t begin_of(size_t window) const;
+  uint64_t set_bits(uint64_t &word, uint64_t bits) const;
+  uint64_t clear_bits(uint64_t &word, uint64_t bits) const;
+  bool set_bit(uint64_t &word, uint64_t bit) const;
+  void fetch(size_t count);
   void fetch_object(Object object) const;
   void count_retained(const Block &block);
 
@@ -107,6 +118,9 @@ private:
   // The queue: from out_ to fetched_ what has been fetched, up to in_ what has not.
   size_t out_ = 0, fetched_ = 0, in_ = 0;
   uintptr_t addresses_[kAddresses + PointerFilter::kSlack];
+  WindowQueue *windows_ = nullptr;
+  WindowBuffer buffer_;
+  uint64_t met_[WindowQueue::kGranules / 64] = {}; // of the window that is settled; else zero
   std::span<Object> work_;
   size_t work_count_ = 0;
   std::span<Object> woken_;

@@ -77,11 +77,21 @@ bool Objects::build_leaves(Workspace &workspace) {
   first_leaf_ = bounds_.begin >> HeapMap::kLeafBits;
   size_t last_leaf = (bounds_.end - 1) >> HeapMap::kLeafBits;
   leaves_ = take_table<Leaf>(workspace, last_leaf - first_leaf_ + 1);
-  if (!leaves_.data()) return false;
+  auto visit_used = [&](auto visit) {
+    heap_->visit_leaves([&](size_t number, const uint8_t *codes) {
+      if (number >= first_leaf_ && number <= last_leaf) visit(number, codes); // the others hold no block
+    });
+  };
+  uint32_t used = 0;
+  visit_used([&](size_t, const uint8_t *) { ++used; });
+  leaf_begins_ = take_table<uintptr_t>(workspace, used);
+  if (!leaves_.data() || !leaf_begins_.data()) return false;
   bool complete = true;
-  heap_->visit_leaves([&](size_t number, const uint8_t *codes) {
-    if (number < first_leaf_ || number > last_leaf) return; // it holds no block
+  used = 0;
+  visit_used([&](size_t number, const uint8_t *codes) {
     Leaf &leaf = leaves_[number - first_leaf_];
+    leaf.number = used;
+    leaf_begins_[used++] = number << HeapMap::kLeafBits;
     leaf.codes = codes;
     leaf.layered = overlaps_;
     leaf.plain = !overlaps_;
@@ -141,11 +151,6 @@ uint64_t Objects::exact_size(const Block &block) const {
 bool Objects::is_loaders(const Block &block) const {
   const BlockNote *note = block.flagged ? note_of(block.begin) : nullptr;
   return note && note->loader;
-}
-
-void Objects::set_state(Object object, ObjectState state) {
-  if (!(object & kIndexed) && state == ObjectState::watched) leaf_of(object).plain = false;
-  state_bits(object).set(state);
 }
 
 } // namespace castaway

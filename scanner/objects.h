@@ -21,7 +21,8 @@
 namespace castaway {
 
 // What the phases make of an object, in this order: Marker says which phase moves what. `watched` belongs to the time
-// before the object is found live, `referred` is the same value after; nothing is watched any more by then.
+// before the object is found live, `referred` is the same value after; nothing is watched any more by then. In between,
+// while live objects are found, `settled` is what was found and has not been read yet.
 enum class ObjectState : uint8_t { unreached = 0, watched = 1, referred = 1, live = 2, settled = 3 };
 
 // Where the two bits of an object's state are.
@@ -57,7 +58,14 @@ struct Leaf {
   uint32_t first;       // the part of the index that overlaps this leaf: from `first` up to
   uint32_t last;        // `last`, not included
   bool layered;         // objects may overlap here: a block found in the codes is not the whole answer
-  bool plain;           // it has codes, is not layered, and no object in it has been watched
+  bool plain;           // it has codes and is not layered
+  uint32_t number;      // of those with codes, in the order of addresses
+
+  StateBits state_bits(size_t granule) const {
+    constexpr size_t kLow = HeapMap::kLeafGranules / 64;
+    uint64_t *high = states + granule / 64;
+    return {high[0], high[kLow], uint64_t{1} << (granule % 64)};
+  }
 };
 
 // Names an object: the beginning of a heap block, or kIndexed | position of an Extent that is no heap block.
@@ -80,6 +88,8 @@ public:
   std::span<Extent> index() { return index_; }
   size_t count() const { return totals_.blocks + thread_ranges_; }
 
+  // The leaves with codes: where the one of this number begins.
+  std::span<const uintptr_t> leaf_begins() const { return leaf_begins_; }
   const Leaf &leaf(uintptr_t address) const { return leaves_[(address >> HeapMap::kLeafBits) - first_leaf_]; }
 
   // The exact size of a block: the map does not know that of a flagged block of one granule, its note does.
@@ -93,14 +103,9 @@ public:
     return object & kIndexed ? index_[object & ~kIndexed].thread : Extent::kHeap;
   }
   ObjectState state(Object object) { return state_bits(object).get(); }
-  void set_state(Object object, ObjectState state);
+  void set_state(Object object, ObjectState state) { state_bits(object).set(state); }
   // Of the heap block that begins here.
-  StateBits block_states(uintptr_t begin) const {
-    constexpr size_t kLow = HeapMap::kLeafGranules / 64;
-    size_t granule = HeapMap::granule_in_leaf(begin);
-    uint64_t *high = leaf(begin).states + granule / 64;
-    return {high[0], high[kLow], uint64_t{1} << (granule % 64)};
-  }
+  StateBits block_states(uintptr_t begin) const { return leaf(begin).state_bits(HeapMap::granule_in_leaf(begin)); }
 
   // Calls visit(Object) for every object that contains `address`. At most one where nothing overlaps.
   template <typename Visit> void visit_at(uintptr_t address, Visit visit) const {
@@ -145,6 +150,7 @@ private:
   size_t thread_ranges_ = 0;
   bool overlaps_ = false; // the map has blocks within blocks: some of them are stale, nobody knows which
   std::span<Leaf> leaves_;
+  std::span<uintptr_t> leaf_begins_;
   std::span<Extent> index_;
   GrowingTable<Extent> large_;
 };

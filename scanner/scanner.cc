@@ -18,19 +18,21 @@ namespace castaway {
 struct Scanner::State {
   Objects objects;
   Fixpoint fixpoint;
+  WindowQueue windows;
   Marker marker;
   Leaks leaks;
   std::span<uint32_t> paths;
   WorkPool pool;
+  size_t markers = 1;
   std::span<Marker> others; // of a crew
 
-  bool build(const Image &image, Workspace &workspace);
+  bool build(const Image &image, Crew *crew, Workspace &workspace);
   bool mark_roots(const Image &image, Crew *crew, Workspace &workspace);
-  bool mark_together(std::span<const Range> roots, Crew &crew, size_t markers, Workspace &workspace);
+  bool mark_together(std::span<const Range> roots, Crew &crew, Workspace &workspace);
 };
 
 bool Scanner::run() {
-  if (!start() || !state_->build(image_, workspace_)) return false;
+  if (!start() || !state_->build(image_, crew_, workspace_)) return false;
   if (!state_->mark_roots(image_, crew_, workspace_)) return false;
   state_->fixpoint.run(state_->marker);
   judge(state_->fixpoint, state_->paths, verdicts_);
@@ -49,10 +51,13 @@ bool Scanner::start() {
   return state_ && verdicts_.data();
 }
 
-bool Scanner::State::build(const Image &image, Workspace &workspace) {
+bool Scanner::State::build(const Image &image, Crew *crew, Workspace &workspace) {
   if (!objects.build(image, workspace) || !fixpoint.build(image, objects, workspace)) return false;
+  markers = crew ? crew->size_for(objects.totals().bytes) : 1;
+  size_t all = objects.leaf_begins().size() * WindowQueue::kPerLeaf;
   paths = take_table<uint32_t>(workspace, image.threads.size());
-  return paths.data() && marker.build(objects, fixpoint.watches(), workspace);
+  return paths.data() && windows.build(all, objects.count() / 4, markers, workspace) &&
+         marker.build(objects, windows, fixpoint.watches(), workspace);
 }
 
 bool Scanner::State::mark_roots(const Image &image, Crew *crew, Workspace &workspace) {
@@ -65,17 +70,16 @@ bool Scanner::State::mark_roots(const Image &image, Crew *crew, Workspace &works
     for (size_t i = 0; i < objects.index().size(); ++i)
       if (objects.index()[i].thread != Extent::kHeap) marker.mark<Phase::live>(kIndexed | i);
   }
-  size_t markers = crew ? crew->size_for(objects.totals().bytes) : 1;
-  if (markers > 1) return mark_together(image.roots, *crew, markers, workspace);
+  if (markers > 1) return mark_together(image.roots, *crew, workspace);
   for (const Range &root : image.roots) marker.scan<Phase::live>(root);
   return true;
 }
 
-bool Scanner::State::mark_together(std::span<const Range> roots, Crew &crew, size_t markers, Workspace &workspace) {
+bool Scanner::State::mark_together(std::span<const Range> roots, Crew &crew, Workspace &workspace) {
   others = take_table<Marker>(workspace, markers - 1);
-  if (!others.data() || !pool.build(crew, objects.count(), roots, workspace)) return false;
+  if (!others.data() || !pool.build(crew, objects.count(), roots, windows, workspace)) return false;
   for (Marker &other : others)
-    if (!(new (&other) Marker)->build(objects, fixpoint.watches(), workspace)) return false;
+    if (!(new (&other) Marker)->build(objects, windows, fixpoint.watches(), workspace)) return false;
   fixpoint.admit_all(marker);
   pool.join(); // as number 0, which has work already
   crew.run(

@@ -25,9 +25,11 @@ private:
   WorkPool &pool_;
 };
 
-bool WorkPool::build(Crew &crew, size_t items, std::span<const Range> ranges, Workspace &workspace) {
+bool WorkPool::build(Crew &crew, size_t items, std::span<const Range> ranges, WindowQueue &windows,
+                     Workspace &workspace) {
   constexpr size_t kMoreRanges = 1024;
   crew_ = &crew;
+  windows_ = &windows;
   items_ = take_table<Item>(workspace, items);
   ranges_ = take_table<Range>(workspace, ranges.size() + kMoreRanges);
   if (!items_.data() || !ranges_.data()) return false;
@@ -57,10 +59,10 @@ WorkPool::Work WorkPool::take_some(Item *items) {
     size_t count = std::clamp<size_t>(share, 1, kMostItems);
     item_count_ -= count;
     std::memcpy(items, items_.data() + item_count_, count * sizeof *items);
-    return {count, {}};
+    return {count, {}, false};
   }
-  if (range_count_ > 0) return {0, ranges_[--range_count_]};
-  return {};
+  if (range_count_ > 0) return {0, ranges_[--range_count_], false};
+  return {0, {}, windows_->ready() > 0};
 }
 
 WorkPool::Work WorkPool::take(Item *items) {
@@ -74,7 +76,8 @@ WorkPool::Work WorkPool::take(Item *items) {
       if (!waits) idle_.fetch_add(1, std::memory_order_relaxed);
       waits = true;
       // Who works can still give; who waits cannot. One that has not come yet finds nothing to do.
-      if (idle_.load(std::memory_order_relaxed) == working_.load(std::memory_order_relaxed)) return {};
+      if (idle_.load(std::memory_order_relaxed) == working_.load(std::memory_order_relaxed) && !windows_->start_round())
+        return {};
     }
     crew_->rest();
   }

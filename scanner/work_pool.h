@@ -9,6 +9,7 @@
 #include "scanner/crew.h"
 #include "scanner/image.h"
 #include "scanner/tables.h"
+#include "scanner/window_queue.h"
 
 #include <atomic>
 #include <cstdint>
@@ -23,7 +24,7 @@ public:
   static constexpr size_t kStep = 64 << 10;  // bytes of a range that are read before somebody is asked
 
   // `items`: how many it has room for. `ranges` are the first work.
-  bool build(Crew &crew, size_t items, std::span<const Range> ranges, Workspace &workspace);
+  bool build(Crew &crew, size_t items, std::span<const Range> ranges, WindowQueue &windows, Workspace &workspace);
 
   // Whether somebody waits for work that is not there.
   bool hungry() const { return idle_.load(std::memory_order_relaxed) > available_.load(std::memory_order_relaxed); }
@@ -32,9 +33,10 @@ public:
   bool give(Range range);
 
   struct Work {
-    size_t items = 0; // written to where take() was told to
-    Range range;      // or this
-    explicit operator bool() const { return items > 0 || !range.empty(); }
+    size_t items = 0;     // written to where take() was told to
+    Range range;          // or this
+    bool windows = false; // or what can be taken from the queue of windows
+    explicit operator bool() const { return items > 0 || !range.empty() || windows; }
   };
   // Waits for work. None comes any more when all that there are wait: then nothing is returned.
   Work take(Item *items);
@@ -46,6 +48,7 @@ private:
   Work take_some(Item *items);
 
   Crew *crew_ = nullptr;
+  WindowQueue *windows_ = nullptr;
   std::span<Item> items_;
   std::span<Range> ranges_;
   size_t item_count_ = 0;

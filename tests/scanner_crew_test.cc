@@ -118,8 +118,9 @@ TEST(WorkPool, GivesEverythingOnceAndEndsForAll) {
   TestWorkspace workspace;
   std::vector<Range> ranges;
   for (uintptr_t i = 1; i <= 50; ++i) ranges.push_back({i << 20, (i << 20) + 8});
+  WindowQueue windows;
   WorkPool pool;
-  ASSERT_TRUE(pool.build(crew, kItems, ranges, workspace));
+  ASSERT_TRUE(pool.build(crew, kItems, ranges, windows, workspace));
   std::vector<std::multiset<uint64_t>> taken(kMarkers);
   struct Context {
     WorkPool &pool;
@@ -149,8 +150,9 @@ TEST(WorkPool, GivesEverythingOnceAndEndsForAll) {
 TEST(WorkPool, RefusesWhatItHasNoRoomFor) {
   ThreadCrew crew(2);
   TestWorkspace workspace;
+  WindowQueue windows;
   WorkPool pool;
-  ASSERT_TRUE(pool.build(crew, 10, {}, workspace));
+  ASSERT_TRUE(pool.build(crew, 10, {}, windows, workspace));
   std::vector<WorkPool::Item> items = {1, 2, 3, 4, 5, 6};
   EXPECT_TRUE(pool.give(items));
   EXPECT_FALSE(pool.give(items));
@@ -170,8 +172,9 @@ TEST(WorkPool, IsHungryWhileSomebodyWaits) {
     void rest() override {}
   } crew;
   TestWorkspace workspace;
+  WindowQueue windows;
   WorkPool pool;
-  ASSERT_TRUE(pool.build(crew, 100, {}, workspace));
+  ASSERT_TRUE(pool.build(crew, 100, {}, windows, workspace));
   EXPECT_FALSE(pool.hungry());
   pool.join();
   WorkPool::Item items[10] = {};
