@@ -9,9 +9,14 @@ Shard shards[kShards];
 
 namespace {
 
-uint64_t hash(uintptr_t begin) { return (begin >> 4) * 0x9e3779b97f4a7c15u; }
-Shard &shard_of(uintptr_t begin) { return shards[hash(begin) >> 58]; }
-uint32_t &bucket_of(Shard &shard, uintptr_t begin) { return shard.buckets[(hash(begin) >> 40) & (kBuckets - 1)]; }
+uint64_t hash(uint64_t number) { return number * 0x9e3779b97f4a7c15u; }
+// Blocks near each other are in one shard: those of one thread, as most allocators give them out, so that threads
+// seldom write to the same shard.
+Shard &shard_of(uintptr_t begin) {
+  constexpr int kRegionBits = 16;
+  return shards[hash(begin >> kRegionBits) >> 58];
+}
+uint32_t &bucket_of(Shard &shard, uintptr_t begin) { return shard.buckets[(hash(begin >> 4) >> 40) & (kBuckets - 1)]; }
 
 bool ready(Shard &shard) {
   if (shard.nodes) return true;
@@ -32,19 +37,25 @@ uint32_t new_node(Shard &shard) {
   return shard.used < kEntries ? ++shard.used : 0;
 }
 
+// The number of a node for `begin`, which has none, in its chain; 0 when there is no room. Its entry is still to be
+// written. The lock is held.
+uint32_t add(Shard &shard, uintptr_t begin) {
+  uint32_t index = new_node(shard);
+  if (index == 0) return 0;
+  uint32_t &bucket = bucket_of(shard, begin);
+  shard.nodes[index - 1].next = bucket;
+  return bucket = index;
+}
+
 // The entry of `begin`, made if there is none; null when there is no room. The lock is held.
 SideEntry *entry_for(Shard &shard, uintptr_t begin) {
   if (!ready(shard)) return nullptr;
   if (uint32_t index = *find(shard, begin)) return &shard.nodes[index - 1].entry;
-  uint32_t index = new_node(shard);
+  uint32_t index = add(shard, begin);
   if (index == 0) return nullptr;
-  Node &node = shard.nodes[index - 1];
-  uint32_t &bucket = bucket_of(shard, begin);
-  node.entry = {};
-  node.next = bucket;
-  bucket = index;
-  node.entry.begin = begin;
-  return &node.entry;
+  SideEntry &entry = shard.nodes[index - 1].entry;
+  entry = {.begin = begin};
+  return &entry;
 }
 
 // Removes and returns the entry of `begin`, if there is one. The lock is held.
@@ -66,9 +77,11 @@ SideEntry remove(Shard &shard, uintptr_t begin) {
 bool put(const SideEntry &entry) {
   Shard &shard = shard_of(entry.begin);
   SpinGuard guard(shard.lock);
-  SideEntry *place = guard ? entry_for(shard, entry.begin) : nullptr;
-  if (place) *place = entry;
-  return place != nullptr;
+  if (!guard || !ready(shard)) return false;
+  uint32_t index = *find(shard, entry.begin);
+  if (index == 0) index = add(shard, entry.begin);
+  if (index != 0) shard.nodes[index - 1].entry = entry;
+  return index != 0;
 }
 
 SideEntry take(uintptr_t begin) {

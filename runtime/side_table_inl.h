@@ -14,7 +14,7 @@ struct Node {
   uint32_t next; // index + 1 in the shard, of the chain or of the free list
 };
 
-struct Shard {
+struct alignas(128) Shard { // a pair of lines, which processors fetch together
   SpinLock lock;
   uint32_t *buckets = nullptr; // index + 1 of the first node
   Node *nodes = nullptr;

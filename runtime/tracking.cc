@@ -125,8 +125,8 @@ namespace {
 
 [[gnu::noinline]] void *note_rarely(void *block, size_t size, const void *caller) {
   if (!tracking.on) return block;
-  prepare_map(); // the first block of each leaf comes this way
   uintptr_t begin = reinterpret_cast<uintptr_t>(block);
+  if (!heap_map.leaf_at(begin)) prepare_map(); // the first block of each leaf comes this way
   if (begin & (HeapMap::kGranule - 1)) return give_up(Trouble::misaligned), block;
   ThreadState &thread = this_thread;
   SideEntry entry{.begin = begin, .size = size ? size : 1};
@@ -186,7 +186,7 @@ Range own_stack(uintptr_t sp) {
 namespace {
 
 // The last stacks of some threads, each slot one's at a time. Not in thread-local storage, which is taken from stacks.
-struct LastRecorded {
+struct alignas(128) LastRecorded { // threads must not write to each other's lines
   std::atomic<bool> busy;
   uintptr_t thread;
   uint32_t id;
@@ -201,7 +201,7 @@ LastRecorded &slot_of(uintptr_t thread) {
   return last_recorded[(thread >> 6) * 0x9e3779b97f4a7c15u >> (64 - kBits)];
 }
 
-uint32_t record_stack_again(LastRecorded &last, uintptr_t thread, const FrameRegisters &registers, Range stack) {
+uint32_t record_stack_again(LastRecorded &last, uintptr_t thread, FrameRegisters &registers, Range stack) {
   uintptr_t pcs[call_stacks::kDeepest];
   if (last.thread != thread) last.thread = thread, last.stack.count = 0;
   bool same;

@@ -466,7 +466,7 @@ void remember_rule(uintptr_t pc, uint64_t rule, uint64_t generation) {
 // --- steps -----------------------------------------------------------------------------------------------------------
 
 struct Frame {
-  FrameRegisters registers;
+  FrameRegisters &registers; // steps change them
   // The pc is where the thread is, not behind a call. Behind a call the call itself is looked up: it may be the last
   // instruction of its function (noreturn), or of the range that a row covers.
   bool exact = true;
@@ -497,7 +497,8 @@ bool step_row(const FrameRow &row, Frame &frame, Range stack) {
   std::optional<FrameRegisters> after = apply_row(row, frame.registers, stack);
   if (!after) return false;
   if (!row.signal_frame && after->sp() < frame.lowest_caller_sp()) return false;
-  frame = {*after, row.signal_frame};
+  frame.registers = *after;
+  frame.exact = row.signal_frame;
   return true;
 }
 
@@ -535,7 +536,7 @@ class Resumption {
 public:
   Resumption(LastStack &last, uintptr_t *pcs, size_t most) : last_(last), fresh_(last.fresh), pcs_(pcs), most_(most) {}
 
-  size_t run(const FrameRegisters &registers, Range stack, uint64_t generation, bool &same) {
+  size_t run(FrameRegisters &registers, Range stack, uint64_t generation, bool &same) {
     Frame frame{registers};
     uintptr_t found_at = 0;
     bool plain = kReturnAddressInMemory, more = true;
@@ -616,8 +617,7 @@ std::optional<FrameRegisters> apply_row(const FrameRow &row, const FrameRegister
 
 void forget_frames() { g_generation.fetch_add(1, std::memory_order_relaxed); }
 
-size_t unwind_again(const FrameRegisters &registers, Range stack, LastStack &last, uintptr_t *pcs, size_t most,
-                    bool &same) {
+size_t unwind_again(FrameRegisters &registers, Range stack, LastStack &last, uintptr_t *pcs, size_t most, bool &same) {
   uint64_t generation = g_generation.load(std::memory_order_relaxed);
   if (last.generation != generation || last.stack_end != stack.end) last.count = 0;
   last.generation = generation;

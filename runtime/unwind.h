@@ -31,8 +31,9 @@ inline constexpr size_t kFrameRegister = 29;
 inline constexpr size_t kPcRegister = 32;
 #endif
 
+// Without initial values: they are read at each allocation whose stack is recorded.
 struct FrameRegisters {
-  uintptr_t value[kFrameRegisters] = {};
+  uintptr_t value[kFrameRegisters];
 
   uintptr_t pc() const { return value[kPcRegister]; }
   uintptr_t sp() const { return value[kStackRegister]; }
@@ -61,9 +62,9 @@ struct LastStack {
 
 // unwind() of the calling thread's own stack, with `last` from an earlier call on the same stack. Stacks that follow
 // each other have most of their outer frames in common; these are not unwound but compared with memory, word by word,
-// which is as exact. Leaves this stack in `last`; `same`: it was there already.
-size_t unwind_again(const FrameRegisters &registers, Range stack, LastStack &last, uintptr_t *pcs, size_t most,
-                    bool &same);
+// which is as exact. Leaves this stack in `last`; `same`: it was there already. `registers` are some caller's
+// afterwards.
+size_t unwind_again(FrameRegisters &registers, Range stack, LastStack &last, uintptr_t *pcs, size_t most, bool &same);
 
 // To be called before and after modules are unloaded (dlclose): the way to step from a program counter may then be
 // another. Until the call a stack that leads through a replaced module can be wrong; memory is read within `stack` all

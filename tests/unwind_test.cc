@@ -105,12 +105,13 @@ struct Both {
 
 // With what the last call on this thread has left, of whatever stack that was. forget_frames() would make it void each
 // time, so its generation is brought up to date.
-Pcs unwind_again(const FrameRegisters &registers, Range stack) {
+Pcs unwind_again(FrameRegisters registers, Range stack) {
   static thread_local LastStack last{}, none{};
   Pcs pcs(LastStack::kMostFrames);
   bool same = false;
   none.count = 0;
-  unwind_again(registers, stack, none, pcs.data(), pcs.size(), same);
+  FrameRegisters copy = registers;
+  unwind_again(copy, stack, none, pcs.data(), pcs.size(), same);
   EXPECT_FALSE(same);
   last.generation = none.generation;
   pcs.resize(unwind_again(registers, stack, last, pcs.data(), pcs.size(), same));
@@ -425,7 +426,8 @@ void on_trap(int, siginfo_t *, void *context) {
   size_t theirs = their_unwind(cursor, g_single.theirs, kMost);
   size_t ours = unwind(registers_of(cursor), g_single.stack, g_single.ours, kMost);
   bool same;
-  size_t again = unwind_again(registers_of(cursor), g_single.stack, g_single.last, g_single.again, kMost, same);
+  FrameRegisters copy = registers_of(cursor);
+  size_t again = unwind_again(copy, g_single.stack, g_single.last, g_single.again, kMost, same);
   // The same from inside the handler, through the signal frame: this function, __restore_rt, then as above.
   FrameRegisters registers;
   read_own_registers(registers);
