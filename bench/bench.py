@@ -23,6 +23,7 @@ import time
 from dataclasses import dataclass, field
 
 from measure import Bench, in_turn
+from plot import bar_chart, number
 from profiles import processes
 from server_load import SERVERS
 from visit import Broken, Visit, installed
@@ -40,6 +41,15 @@ class Table:
     header: list
     rows: list = field(default_factory=list)
     bars: list = field(default_factory=list)
+    plot: tuple = ()  # (unit, columns to draw, whether the axis is logarithmic)
+
+    def chart(self):
+        """The table's chart as SVG, None where it has none."""
+        if not self.plot:
+            return None
+        unit, columns, logarithmic = self.plot
+        rows = [(row[0], [number(row[column]) for column in columns]) for row in self.rows if len(row) > max(columns)]
+        return bar_chart(self.title, unit, [self.header[column] for column in columns], rows, logarithmic)
 
     def bar(self, text, value, met):
         """`value` is what was measured for `text`; `met` is None where a rival was missing."""
@@ -108,7 +118,7 @@ def malloc_with(bench, threads):
 
     results = in_turn(bench.choose(3, 7), {name: run(name) for name in bench.rivals})
     table = Table(f"malloc and free of 64 bytes, {threads} thread{'s' * (threads > 1)}",
-                  ["", "ns per pair", "ratio to glibc", "ratio to the same allocator"])
+                  ["", "ns per pair", "ratio to glibc", "ratio to the same allocator"], plot=("ns per pair", [1], True))
     times = {name: get(results, name, "pair_ns") for name in bench.rivals}
     for name, value in times.items():
         below = times.get(name.removeprefix("castaway over ")) if " over " in name else None
@@ -157,7 +167,7 @@ def pause_at(bench, mib):
     })
     gaps = {name: get(results, name, "largest_gap_us") for name in results}
     table = Table(f"Largest gap in a thread's loop, list of 64-byte blocks in random order, {mib} MiB",
-                  ["", "ms", "ratio to a bare fork"])
+                  ["", "ms", "ratio to a bare fork"], plot=("ms", [1], True))
     for name, gap in gaps.items():
         table.rows.append([name, shown(ratio(gap, 1e3), "{:.3f}"), shown(ratio(gap, gaps["bare fork"]))])
     own = get(results, "castaway", "pause_us")
@@ -185,7 +195,7 @@ def after_at(bench, mib):
             "nothing": run("glibc", "none"), "no copy": run("glibc", "written", hold)}
     results = in_turn(bench.choose(2, 3), runs)
     table = Table(f"Random writes to {mib} MiB of 64-byte blocks, and a stop whose copy lasts for {hold} ms", [
-        "", "largest gap, ms", "lost in all, ms"])
+        "", "largest gap, ms", "lost in all, ms"], plot=("ms", [1, 2], True))
     for name in runs:
         gap, lost = get(results, name, "largest_gap_us"), get(results, name, "lost_ms")
         table.rows.append([name, shown(gap and gap / 1e3, "{:.1f}"), shown(lost, "{:.0f}")])
@@ -207,7 +217,8 @@ def mark_shape(bench, shape, count):
         return {}
 
     def run(marker):
-        return lambda: bench.target(MARKERS[marker], [marker, shape, count], STOPS, program="mark_target")
+        settings = {**STOPS, "CASTAWAY_MARKERS": "1"}
+        return lambda: bench.target(MARKERS[marker], [marker, shape, count], settings, program="mark_target")
 
     results = in_turn(bench.choose(1, 2), {marker: run(marker) for marker in MARKERS})
     if leaked := get(results, "castaway", "leaked"):
@@ -218,18 +229,22 @@ def mark_shape(bench, shape, count):
 
 
 def mark(bench):
-    table = Table("Mark, one thread, ns per block", ["", "blocks", "castaway", "Boehm GC", "LeakSanitizer",
-                                                     "Boehm / castaway", "LeakSanitizer / castaway"])
+    table = Table("Mark, one thread, ns per block", [
+        "", "blocks", "castaway", "Boehm GC", "LeakSanitizer", "Boehm / castaway", "LeakSanitizer / castaway",
+        "castaway's memory, % of the heap"], plot=("ns per block", [2, 3, 4], False))
     count = bench.choose(1 << 20, 8 << 20)
     for shape in SHAPES:
         results = mark_shape(bench, shape, count)
         times = [ratio(get(results, marker, "mark_ns"), get(results, marker, "blocks")) for marker in MARKERS]
         to_boehm, to_lsan = ratio(times[1], times[0]), ratio(times[2], times[0])
+        scan, heap = get(results, "castaway", "scan_mib"), get(results, "castaway", "bytes")
+        share = None if None in (scan, heap) else 100 * scan * 2**20 / heap
         table.rows.append([shape, shown(get(results, "castaway", "blocks"), "{:.0f}"),
-                           *map(shown, [*times, to_boehm, to_lsan])])
+                           *map(shown, [*times, to_boehm, to_lsan, share])])
         table.bar_at_least(f"{shape}: times faster than Boehm", to_boehm, 4)
         table.bar_at_least(f"{shape}: times faster than LeakSanitizer", to_lsan, 10)
-    table.rows.append(["list, the program's own walk", *walk_list(bench, count), "-", "-", "-", "-"])
+        table.bar_at_most(f"{shape}: memory of the scan, % of the heap", share, 4)
+    table.rows.append(["list, the program's own walk", *walk_list(bench, count), *["-"] * 5])
     return [table, mark_buffers(bench), mark_together(bench)]
 
 
@@ -243,7 +258,7 @@ def walk_list(bench, count):
 
 def mark_together(bench):
     """By one marker and by two, of castaway."""
-    table = Table("Mark by several markers, ms", ["", "1 marker", "2 markers", "1 / 2"])
+    table = Table("Mark by several markers, ms", ["", "1 marker", "2 markers", "1 / 2"], plot=("ms", [1, 2], False))
     count = bench.choose(4 << 20, 8 << 20)
     for shape in ("tree", "graph", "strings"):
         def run(markers):
@@ -269,7 +284,8 @@ def mark_buffers(bench):
     limits = in_turn(bench.choose(1, 3), {
         "": lambda: bench.target("glibc", ["--seconds", 0, "--bandwidth", 512]), "alone": lambda: scanner_alone(bench)})
     results = mark_shape(bench, "buffers", count)
-    table = Table(f"Mark of {count} buffers of 64 KiB without pointers, one thread", ["", "GB/s", "of streaming reads"])
+    table = Table(f"Mark of {count} buffers of 64 KiB without pointers, one thread", ["", "GB/s", "of streaming reads"],
+                  plot=("GB/s", [1], False))
     read = get(limits, "", "read_gbs")
     forked = get(limits, "", "forked_gbs")
     rates = {"streaming read": read, "memcpy": get(limits, "", "copy_gbs"), "first read of a fork's 4 KiB pages": forked}
@@ -285,7 +301,8 @@ def mark_buffers(bench):
 
 def threads(bench):
     table = Table("Pause by waiting threads", ["threads", "plain, ms", "castaway, ms", "as its profile says, ms",
-                                               "LeakSanitizer, ms", "castaway, us per thread"])
+                                               "LeakSanitizer, ms", "castaway, us per thread"],
+                  plot=("ms", [2, 4], True))
     for count in bench.choose((1000, 5000), (1000, 5000, 10000)):
         words = ["--threads", count, "--seconds"]
         results = in_turn(bench.choose(1, 3), {
@@ -305,7 +322,8 @@ def threads(bench):
 
 def memory(bench):
     table = Table("Resident memory, MiB, blocks of 64 bytes", [
-        "heap", "plain", "castaway", "more", "LeakSanitizer, more", "heap profiler, more", "heaptrack, more"])
+        "heap", "plain", "castaway", "more", "LeakSanitizer, more", "heap profiler, more", "heaptrack, more"],
+                  plot=("MiB more than plain", [3, 4, 5, 6], True))
     names = ["glibc", "castaway", "LeakSanitizer", "tcmalloc heap profiler", "heaptrack"]
     for mib in bench.choose((0, 1024), (0, 128, 1024)):
         rivals = names if mib <= 128 else names[:3]  # the others take minutes for so many blocks
@@ -333,7 +351,7 @@ def startup(bench):
 
     results = in_turn(bench.choose(15, 100), {name: lambda name=name: run(name) for name in names})
     plain = get(results, "glibc", "ms")
-    table = Table("Start and end of /bin/true", ["", "ms", "ms more than plain"])
+    table = Table("Start and end of /bin/true", ["", "ms", "ms more than plain"], plot=("ms", [1], True))
     for name in names:
         value = get(results, name, "ms")
         table.rows.append([name, shown(value), shown(None if value is None else value - plain)])
@@ -346,7 +364,8 @@ def sync(bench):
     words = ["--seconds", 0, "--sync", bench.choose(3_000_000, 20_000_000)]
     results = in_turn(bench.choose(5, 11), {name: lambda name=name: bench.target(name, words)
                                            for name in ("glibc", "castaway")})
-    table = Table("Synchronisation, uncontended, ns", ["", "plain", "castaway", "ratio"])
+    table = Table("Synchronisation, uncontended, ns", ["", "plain", "castaway", "ratio"],
+                  plot=("ns", [1, 2], False))
     for name in ("mutex", "condition", "semaphore"):
         plain, ours = (get(results, rival, f"{name}_ns") for rival in ("glibc", "castaway"))
         table.rows.append([name, shown(plain), shown(ours), shown(ratio(ours, plain))])
@@ -375,7 +394,8 @@ def visit_server(bench, name, castaway, seconds, interval):
 def servers(bench):
     seconds, interval = bench.choose((5, 3), (22, 10))
     table = Table(f"Servers under load, a safepoint every {interval} s", [
-        "", "requests/s, plain", "castaway", "ratio", "p99 us, plain", "castaway", "ratio"])
+        "", "requests/s, plain", "castaway", "throughput, ratio", "p99 us, plain", "castaway", "p99, ratio"],
+                  plot=("castaway / plain", [3, 6], False))
     for name, (_, programs) in SERVERS.items():
         if missing := [each for each in programs if not installed(each)]:
             bench.remark(f"{name}: {missing[0]} is not installed")
@@ -396,26 +416,29 @@ def servers(bench):
 
 
 def run_report(bench):
-    """Seconds and resident memory of a reporter that makes a profile of a capture with 1000 stacks and more."""
+    """Seconds and resident memory of a reporter that makes a profile of a capture with 1000 stacks and more, and seconds
+    for the next safepoint's, which has the same stacks."""
     out = bench.new_directory()
     settings = {"CASTAWAY_KEEP_CAPTURES": "1", "CASTAWAY_OUTPUT": str(out)}
     if bench.run("castaway, every stack", [bench.build / "bin/stacks_target"], settings, out=out) is None:
         return {}
-    capture = next(out.glob("*.capture"), None)
-    if not capture:
-        return bench.remark("report: no capture was kept") or {}
+    captures = sorted(out.glob("*.capture"))
+    if len(captures) != 2:
+        return bench.remark(f"report: {len(captures)} captures were kept") or {}
     program = str(bench.build / "bin/castaway")
     (out / "replayed").mkdir()
-    begin = time.perf_counter()
-    words = [program, "report", str(capture), "--output", str(out / "replayed")]
-    silent = [(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)]
-    child = os.posix_spawn(program, words, os.environ, file_actions=silent)
-    _, status, usage = os.wait4(child, 0)
-    if status:
-        return bench.remark(f"report: castaway report ended with {os.waitstatus_to_exitcode(status)}") or {}
-    seconds = time.perf_counter() - begin
+    values = {}
+    for name, capture in zip(("", "again_"), captures):
+        begin = time.perf_counter()
+        words = [program, "report", str(capture), "--output", str(out / "replayed")]
+        silent = [(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)]
+        child = os.posix_spawn(program, words, os.environ, file_actions=silent)
+        _, status, usage = os.wait4(child, 0)
+        if status:
+            return bench.remark(f"report: castaway report ended with {os.waitstatus_to_exitcode(status)}") or {}
+        values |= {f"{name}seconds": time.perf_counter() - begin, f"{name}resident_kib": usage.ru_maxrss}
     stacks = max(len(each.samples) for several in processes(out / "replayed").values() for each in several)
-    return {"seconds": seconds, "resident_kib": usage.ru_maxrss, "stacks": stacks}
+    return {**values, "stacks": stacks}
 
 
 def report(bench):
@@ -424,10 +447,13 @@ def report(bench):
     values = in_turn(bench.choose(2, 5), {"": lambda: run_report(bench)})[""]
     seconds, mib = values.get("seconds"), ratio(values.get("resident_kib"), MIB)
     size = (bench.build / "bin/stacks_target").stat().st_size / 2**20
-    table = Table(f"Report of a program of {size:.0f} MiB with debug information", ["stacks", "s", "resident MiB"])
-    table.rows.append([shown(values.get("stacks"), "{:.0f}"), shown(seconds), shown(mib, "{:.0f}")])
+    table = Table(f"Report of a program of {size:.0f} MiB with debug information", ["stacks", "s", "resident MiB", "the next safepoint's, s", "resident MiB"])
+    again = values.get("again_seconds"), ratio(values.get("again_resident_kib"), MIB)
+    table.rows.append([shown(values.get("stacks"), "{:.0f}"), shown(seconds), shown(mib, "{:.0f}"),
+                       shown(again[0]), shown(again[1], "{:.0f}")])
     table.bar_at_most("seconds", seconds, 2)
     table.bar_at_most("resident MiB", mib, 300, "{:.0f}")
+    table.bar_at_most("the same stacks again, of the first time", ratio(again[0], seconds), 0.9)
     return [table]
 
 
@@ -481,8 +507,14 @@ def read_sections(path):
 
 
 def write_section(path, name, about, tables, remarks):
-    text = ["; ".join(f"{key}: {value}" for key, value in about if value) + ".", "",
-            *(table.markdown() for table in tables)]
+    text = ["; ".join(f"{key}: {value}" for key, value in about if value) + ".", ""]
+    for each, table in enumerate(tables, 1):
+        text.append(table.markdown())
+        if chart := table.chart():
+            file = path.parent / "plots" / f"{name}-{each}.svg"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(chart)
+            text += [f"![{table.title}](plots/{file.name})", ""]
     if remarks:
         text += ["Remarks:", ""] + [f"- {remark}" for remark in remarks] + [""]
     sections = {**read_sections(path), name: "\n".join(text)}

@@ -142,9 +142,9 @@ class Bench:
         found = [each for several in profiles.processes(out).values() for each in several]
         if not found:
             return {}
-        marks = [float(each.comment("mark").split()[0]) for each in found]
+        marks, scans = ([float(each.comment(key).split()[0]) for each in found] for key in ("mark", "scan"))
         return {"pause_us": max(each.pause_ms() for each in found) * 1e3, "own_mark_ns": statistics.median(marks) * 1e6,
-                "leaked": max(each.total("objects") for each in found)}
+                "scan_mib": max(scans), "leaked": max(each.total("objects") for each in found)}
 
 
 def in_turn(repeats, runs):

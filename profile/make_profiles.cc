@@ -26,7 +26,7 @@ Suppressions suppressions_of(const Capture &capture, std::string &trouble) {
 
 } // namespace
 
-Profiles make_profiles(const Capture &capture) {
+Profiles make_profiles(const Capture &capture, const EarlierSymbols *earlier) {
   Profiles profiles;
   auto parsed = MemoryMap::parse(capture.maps());
   const MemoryMap map = parsed ? *parsed : MemoryMap();
@@ -34,7 +34,7 @@ Profiles make_profiles(const Capture &capture) {
   const auto suppressions = suppressions_of(capture, profiles.trouble);
   // Suppressions name functions and files, so they need them even where the profile shall not have them.
   const bool names_only = capture.fact("symbolize") == "off" && suppressions.empty();
-  Symbolizer symbols(modules, names_only ? SymbolDetail::names_only : SymbolDetail::full);
+  Symbolizer symbols(modules, names_only ? SymbolDetail::names_only : SymbolDetail::full, "", earlier);
   Analysis analysis(capture, modules, symbols);
   if (!parsed) analysis.add_note("no function has a name: " + parsed.error());
   if (!profiles.trouble.empty()) analysis.add_note(profiles.trouble);

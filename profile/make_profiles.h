@@ -2,6 +2,7 @@
 #pragma once
 
 #include "profile/capture_reader.h"
+#include "profile/earlier_symbols.h"
 #include "profile/leak_profile.h"
 #include "profile/result.h"
 
@@ -16,6 +17,7 @@ struct Profiles {
   std::string trouble;
 };
 
-Profiles make_profiles(const Capture &capture);
+// `earlier`: of the same process; may be null.
+Profiles make_profiles(const Capture &capture, const EarlierSymbols *earlier = nullptr);
 
 } // namespace castaway

@@ -15,6 +15,12 @@ std::string milliseconds(uint64_t ns) {
   return text;
 }
 
+std::string mebibytes(uint64_t bytes) {
+  char text[32];
+  snprintf(text, sizeof text, "%.1f MiB", static_cast<double>(bytes) / (1 << 20));
+  return text;
+}
+
 std::string or_zero(std::string_view number) { return number.empty() ? "0" : std::string(number); }
 
 std::string program_of(const Capture &capture) {
@@ -57,6 +63,8 @@ std::vector<std::string> capture_comments(const Capture &capture, const std::vec
       comment_line(kConfirm, fact("confirm")),
       comment_line(kRefuted, fact("refuted_threads") + " threads, " + fact("refuted_blocks") + " blocks"),
   };
+  if (const auto bytes = capture.number("scan_bytes"))
+    comments.push_back(comment_line(kScan, mebibytes(*bytes) + " of memory"));
   if (!capture.fact("faults_after").empty())
     comments.push_back(comment_line(kAfter, fact("faults_after") + " page faults in the " +
                                                 milliseconds(capture.number_or("after_ns", 0)) + " since the pause"));

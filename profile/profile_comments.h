@@ -17,6 +17,7 @@ inline constexpr std::string_view kSafepoint = "safepoint"; // number, and what 
 inline constexpr std::string_view kThreads = "threads";     // how many there were
 inline constexpr std::string_view kPause = "pause";         // how long all threads were stopped, and how
 inline constexpr std::string_view kMark = "mark";           // how long the scan took
+inline constexpr std::string_view kScan = "scan";           // memory that the snapshot took for itself
 inline constexpr std::string_view kAfter = "after";         // page faults since the pause, a write to shared pages each
 inline constexpr std::string_view kHeap = "heap";           // what was scanned
 inline constexpr std::string_view kConfirm = "confirm";     // safepoints until a leak is confirmed

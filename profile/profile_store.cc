@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <memory>
 #include <optional>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
@@ -89,6 +90,21 @@ Result<StoredProfile> ProfileStore::put(std::string_view kind, uint64_t seq, uin
   if (!linked) stored.trouble = linked.error();
   if (linked && !removed) stored.trouble = removed.error();
   return stored;
+}
+
+std::vector<std::byte> ProfileStore::earlier(std::string_view kind, uint64_t seq) const {
+  constexpr uint64_t kTries = 3;
+  for (uint64_t back = 1; back <= kTries && back < seq; back++) {
+    const auto name = process_ + std::string(kind) + "." + std::to_string(seq - back) + std::string(kSuffix);
+    const Descriptor file(openat(directory_, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (!file.ok()) continue;
+    const auto mapped = map_descriptor(file.get());
+    if (!mapped) continue;
+    std::vector<std::byte> bytes(mapped->begin(), mapped->end());
+    munmap(const_cast<std::byte *>(mapped->data()), mapped->size());
+    return bytes;
+  }
+  return {};
 }
 
 bool ProfileStore::is_denied() const {

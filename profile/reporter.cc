@@ -1,6 +1,7 @@
 #include "profile/reporter.h"
 
 #include "profile/collector_client.h"
+#include "profile/earlier_symbols.h"
 #include "profile/file.h"
 #include "profile/gzip.h"
 #include "profile/make_profiles.h"
@@ -66,11 +67,23 @@ std::string store(const ProfileStore &files, const Capture &capture, std::string
   return stored->name;
 }
 
+// What the last profiles of this process know of its code.
+EarlierSymbols earlier_symbols(const ProfileStore &files, uint64_t seq) {
+  EarlierSymbols symbols;
+  for (const auto *kind : {"leak", "threads"}) {
+    const auto bytes = files.earlier(kind, seq);
+    if (const auto profile = parse_profile(bytes)) symbols.add(*profile);
+  }
+  return symbols;
+}
+
 void report_capture(std::span<const std::byte> bytes, int output_fd, bool is_replay, Outcome &outcome) {
   const auto capture = Capture::read(bytes);
   if (!capture) return outcome.fail(capture.error());
-  const auto profiles = make_profiles(*capture);
   const ProfileStore files(output_fd, capture->fact("comm"), capture->number_or("pid", 0));
+  const auto earlier = capture->fact("symbolize") == "off" ? EarlierSymbols()
+                                                           : earlier_symbols(files, capture->number_or("safepoint", 0));
+  const auto profiles = make_profiles(*capture, &earlier);
   const auto name = store(files, *capture, "leak", profiles.leak.bytes, is_replay, outcome);
   store(files, *capture, "threads", profiles.threads, is_replay, outcome);
   if (!profiles.trouble.empty()) outcome.fail(profiles.trouble);

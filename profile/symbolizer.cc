@@ -1,6 +1,7 @@
 #include "profile/symbolizer.h"
 
 #include "profile/demangle.h"
+#include "profile/earlier_symbols.h"
 #include "profile/file.h"
 
 #include <algorithm>
@@ -67,8 +68,9 @@ struct Symbolizer::ModuleSymbols {
   std::optional<DwarfFrames> lines;
 };
 
-Symbolizer::Symbolizer(const Modules &modules, SymbolDetail detail, std::string debug_path)
-    : modules_(modules), detail_(detail), debug_path_(std::move(debug_path)) {
+Symbolizer::Symbolizer(const Modules &modules, SymbolDetail detail, std::string debug_path,
+                       const EarlierSymbols *earlier)
+    : modules_(modules), detail_(detail), debug_path_(std::move(debug_path)), earlier_(earlier) {
   forbid_network();
 }
 
@@ -80,9 +82,18 @@ const Symbolized &Symbolizer::at(uint64_t address) {
   return known_.emplace(address, look_up(address)).first->second;
 }
 
+const Symbolized *Symbolizer::find_earlier(const Module &module, uint64_t address) const {
+  if (earlier_ == nullptr || !module.file) return nullptr;
+  const auto &map = modules_.map();
+  const auto &mapping = map.mappings()[static_cast<size_t>(map.find(address))];
+  return earlier_->find(module.file->build_id(), address - mapping.begin + mapping.offset);
+}
+
 Symbolized Symbolizer::look_up(uint64_t address) {
   Symbolized result;
   const auto *module = modules_.at(address);
+  if (module != nullptr)
+    if (const auto *known = find_earlier(*module, address)) return *known;
   auto *symbols = module == nullptr ? nullptr : &symbols_of(*module);
   if (symbols != nullptr && symbols->elf != nullptr) {
     const auto inside = address - module->bias;

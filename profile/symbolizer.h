@@ -40,10 +40,14 @@ struct Variable {
   std::string_view module; // path
 };
 
+class EarlierSymbols;
+
 class Symbolizer {
 public:
-  // `modules` outlives it. `debug_path` as for gdb's debug-file-directory; the default is the system's.
-  Symbolizer(const Modules &modules, SymbolDetail detail, std::string debug_path = "");
+  // `modules` and `earlier` outlive it. `debug_path` as for gdb's debug-file-directory; the default is the system's.
+  // `earlier`: is asked first; may be null.
+  Symbolizer(const Modules &modules, SymbolDetail detail, std::string debug_path = "",
+             const EarlierSymbols *earlier = nullptr);
   ~Symbolizer();
   Symbolizer(const Symbolizer &) = delete;
   Symbolizer &operator=(const Symbolizer &) = delete;
@@ -56,6 +60,7 @@ public:
 private:
   struct ModuleSymbols;
 
+  const Symbolized *find_earlier(const Module &module, uint64_t address) const;
   Symbolized look_up(uint64_t address);
   ModuleSymbols &symbols_of(const Module &module);
   std::string fallback_name(uint64_t address) const;
@@ -63,6 +68,7 @@ private:
   const Modules &modules_;
   SymbolDetail detail_;
   std::string debug_path_;
+  const EarlierSymbols *earlier_;
   std::unordered_map<const Module *, std::unique_ptr<ModuleSymbols>> symbols_;
   std::unordered_map<uint64_t, Symbolized> known_;
 };

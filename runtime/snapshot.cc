@@ -119,6 +119,18 @@ uint64_t faults_of(const Proc &process) {
   return faults;
 }
 
+uint64_t anonymous_bytes(const Proc &process) {
+  constexpr uint64_t kPage = 4096;
+  char line[256];
+  std::string_view rest = process.read("statm", line, sizeof line);
+  uint64_t pages[3]{}; // all, resident, resident of files
+  for (uint64_t &each : pages) {
+    take_number(rest, each);
+    if (!rest.empty()) rest.remove_prefix(1);
+  }
+  return (pages[1] - std::min(pages[1], pages[2])) * kPage;
+}
+
 int Snapshot::run() {
   fault_point(safepoint_, "snapshot");
   rest_if_slow(safepoint_);

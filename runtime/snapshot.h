@@ -38,6 +38,9 @@ struct ThreadFacts {
 // Page faults of a process for which nothing was read from disk, of all its threads so far: writes to what a copy
 // shares are among them. 0 where it is gone.
 uint64_t faults_of(const Proc &process);
+// Memory of a process that is no file's, shared with others or not; about a quarter of a MiB may be missing or too
+// much.
+uint64_t anonymous_bytes(const Proc &process);
 
 class Snapshot {
 public:
@@ -97,6 +100,7 @@ private:
   Scanner *scanner_ = nullptr;
   uint64_t started_ns_ = sys::now_ns(); // the end of the pause, but for the threads' going on
   uint64_t faults_before_ = faults_of(target_);
+  uint64_t memory_before_ = anonymous_bytes(Proc(safepoint_.files.proc, sys::process_id()));
   uint64_t mark_ns_ = 0;
   uint64_t refuted_threads_ = 0;
 };

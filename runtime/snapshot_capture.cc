@@ -93,6 +93,8 @@ void Snapshot::write_facts(CaptureWriter &writer) {
   // The tracer tells only when all go on; this process was made at the end of the pause.
   facts.add("pause_ns", started_ns_ - safepoint_.stopped_ns);
   facts.add("mark_ns", mark_ns_);
+  uint64_t memory = anonymous_bytes(Proc(safepoint_.files.proc, sys::process_id()));
+  facts.add("scan_bytes", memory - std::min(memory, memory_before_));
   if (uint64_t faults = faults_of(target_); faults != 0 && faults_before_ != 0) {
     facts.add("faults_after", faults - faults_before_);
     facts.add("after_ns", sys::now_ns() - started_ns_);

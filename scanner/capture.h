@@ -50,6 +50,7 @@ struct SectionHeader {
 // Keys of the facts section. Numbers are decimal.
 //   comm, pid, exe, command (the program's name and arguments, escaped as in C), wall_ns (time of the stop),
 //   safepoint (its number, from 1), trigger (periodic | demand | exit), stop (ptrace | signal), pause_ns, mark_ns,
+//   scan_bytes (memory that the snapshot has taken for itself),
 //   faults_after (page faults of the program since the pause), after_ns (in so long),
 //   threads, heap_blocks, heap_bytes, confirm (safepoints until confirmed), keep (profiles kept),
 //   suppressions (path), refuted_threads, refuted_blocks, ticks_per_second, sample_bytes,

@@ -334,6 +334,13 @@ TEST_F(ProfileReport, ACommentTellsWhatFollowedThePause) {
   EXPECT_EQ(newest().comment(kAfter), "1234 page faults in the 97.0 ms since the pause");
 }
 
+TEST_F(ProfileReport, ACommentTellsTheMemoryOfTheScan) {
+  auto builder = at(7);
+  builder.fact("scan_bytes", "3250000");
+  report(builder);
+  EXPECT_EQ(newest().comment(kScan), "3.1 MiB of memory");
+}
+
 TEST_F(ProfileReport, CommentsTellWhatTheyShould) {
   auto builder = at(7);
   builder.note("12 threads could not be stopped").note("evil \033[31m").fact("previous_wall_ns", "1699999999000000000");

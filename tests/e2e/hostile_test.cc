@@ -68,6 +68,18 @@ TEST(SlowSnapshot, TheProfileTellsWhatItCostAfterThePause) {
   target.expect_clean_end();
 }
 
+// The bits of state of a heap, what is waiting to be read, and what else the snapshot writes.
+TEST(Snapshot, TheProfileTellsWhatMemoryItTook) {
+  Target target({program("hostile"), "lost_waiter"}, {.interval = "0"});
+  target.await_ready();
+  std::string scan(target.snap().data().comment(castaway::kScan));
+  double mebibytes = 0;
+  ASSERT_EQ(sscanf(scan.c_str(), "%lf MiB of memory", &mebibytes), 1) << scan;
+  EXPECT_GT(mebibytes, 0.1);
+  EXPECT_LT(mebibytes, 4);
+  target.expect_clean_end();
+}
+
 // At random moments, from outside: what the kernel does when memory runs out.
 TEST(Killed, AtRandomMoments) {
   unsigned seed = std::random_device()();

@@ -1,0 +1,174 @@
+// What was symbolized at one safepoint is not looked up again at the next: told apart by names that only the earlier
+// profile has.
+#include "profile/earlier_symbols.h"
+#include "profile/file.h"
+#include "profile/gzip.h"
+#include "profile/make_profiles.h"
+#include "profile/profile_comments.h"
+#include "profile/reporter.h"
+#include "tests/profile_process.h"
+
+#include <algorithm>
+#include <fcntl.h>
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+namespace castaway {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kKnown = "castaway::known::inlined_wait", kRenamed = "castaway::KNOWN::inlined_wait";
+
+using Frame = std::tuple<std::string, std::string, int64_t, uint64_t>;
+
+// All frames of all samples, in their order.
+std::vector<Frame> frames_of(const ProfileData &profile) {
+  std::vector<Frame> all;
+  for (const auto &sample : profile.samples)
+    for (const auto &frame : profile.frames(sample))
+      all.emplace_back(frame.function, frame.file, frame.line, frame.address);
+  return all;
+}
+
+size_t count_of(const ProfileData &profile, std::string_view function) {
+  const auto frames = frames_of(profile);
+  return static_cast<size_t>(
+      std::count_if(frames.begin(), frames.end(), [&](const Frame &frame) { return std::get<0>(frame) == function; }));
+}
+
+ProfileData parsed(const std::string &bytes) { return *parse_profile(std::as_bytes(std::span(bytes))); }
+
+class EarlierProfiles : public testing::Test {
+protected:
+  EarlierProfiles() : process_(2) { process_.capture(builder_, 6); }
+
+  ProfileData threads_profile(const EarlierSymbols *earlier) {
+    const auto bytes = builder_.build();
+    return parsed(make_profiles(*Capture::read(bytes), earlier).threads);
+  }
+  // With one change to what was written before.
+  template <typename Change> ProfileData after(Change change) {
+    ProfileData before = threads_profile(nullptr);
+    change(before);
+    EarlierSymbols earlier;
+    earlier.add(before);
+    return threads_profile(&earlier);
+  }
+
+  const BlockedProcess process_;
+  CaptureBuilder builder_;
+};
+
+void rename(ProfileData &profile) {
+  for (auto &function : profile.functions)
+    if (function.name == kKnown) function.name = kRenamed;
+}
+
+TEST_F(EarlierProfiles, AreTakenOverWithInlinedCallsFilesAndLines) {
+  const auto fresh = threads_profile(nullptr);
+  ASSERT_GT(count_of(fresh, kKnown), 0u);
+  EXPECT_EQ(frames_of(after([](ProfileData &) {})), frames_of(fresh));
+  const auto renamed = after(rename);
+  EXPECT_EQ(count_of(renamed, kRenamed), count_of(fresh, kKnown));
+  EXPECT_EQ(count_of(renamed, kKnown), 0u);
+  EXPECT_EQ(frames_of(renamed).size(), frames_of(fresh).size());
+}
+
+TEST_F(EarlierProfiles, OfAnotherBuildAreNot) {
+  const auto fresh = frames_of(threads_profile(nullptr));
+  EXPECT_EQ(frames_of(after([](ProfileData &profile) {
+              rename(profile);
+              for (auto &mapping : profile.mappings) mapping.build_id += "0";
+            })),
+            fresh);
+  EXPECT_EQ(frames_of(after([](ProfileData &profile) {
+              rename(profile);
+              for (auto &mapping : profile.mappings) mapping.build_id.clear();
+            })),
+            fresh);
+  EXPECT_EQ(frames_of(after([](ProfileData &profile) {
+              rename(profile);
+              for (auto &mapping : profile.mappings) mapping.offset += 1;
+            })),
+            fresh);
+}
+
+TEST_F(EarlierProfiles, WithoutSourceFilesOrSymbolsAreNot) {
+  const auto fresh = frames_of(threads_profile(nullptr));
+  EXPECT_EQ(frames_of(after([](ProfileData &profile) {
+              rename(profile);
+              for (auto &function : profile.functions) function.file.clear();
+            })),
+            fresh);
+  EXPECT_EQ(frames_of(after([](ProfileData &profile) {
+              rename(profile);
+              for (auto &location : profile.locations) location.function_offset.reset();
+            })),
+            fresh);
+}
+
+// ---- by the reporter, from the files of the output directory
+
+class EarlierFiles : public EarlierProfiles {
+protected:
+  EarlierFiles() : dir_(testing::TempDir() + "symbols." + std::to_string(getpid())) {
+    fs::create_directories(dir_);
+    builder_.fact("output", dir_);
+  }
+  ~EarlierFiles() override { fs::remove_all(dir_); }
+
+  ProfileData report_at(int safepoint) {
+    builder_.fact("safepoint", std::to_string(safepoint));
+    const auto bytes = builder_.build();
+    const auto path = dir_ + "/capture";
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char *>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    const Descriptor capture(open(path.c_str(), O_RDONLY | O_CLOEXEC)),
+        output(open(dir_.c_str(), O_RDONLY | O_CLOEXEC));
+    EXPECT_EQ(report({capture.get(), output.get(), -1}), 0);
+    return *read_profile(file_of("threads", safepoint));
+  }
+  std::string file_of(const char *kind, int safepoint) const {
+    return dir_ + "/server.4242." + kind + "." + std::to_string(safepoint) + ".pb.gz";
+  }
+  // Another name of the same length in both files of a safepoint.
+  void rename_in_files(int safepoint) {
+    for (const auto *kind : {"leak", "threads"}) {
+      const auto bytes = *read_file(file_of(kind, safepoint), 1 << 24);
+      auto text = *gunzip(bytes, 1 << 26);
+      for (size_t at = 0; (at = text.find(kKnown, at)) != std::string::npos;) text.replace(at, kKnown.size(), kRenamed);
+      std::ofstream(file_of(kind, safepoint), std::ios::binary) << *gzip(text);
+    }
+  }
+
+  const std::string dir_;
+};
+
+TEST_F(EarlierFiles, OfTheSafepointsBeforeAreRead) {
+  const auto first = report_at(1);
+  const auto count = count_of(first, kKnown);
+  ASSERT_GT(count, 0u);
+  rename_in_files(1);
+  EXPECT_EQ(count_of(report_at(2), kRenamed), count);
+  EXPECT_EQ(count_of(report_at(5), kRenamed), count) << "two were missing";
+  EXPECT_EQ(count_of(report_at(20), kKnown), count) << "too long ago";
+}
+
+TEST_F(EarlierFiles, ThatCannotBeReadAreNoTrouble) {
+  const auto first = report_at(1);
+  for (const auto *kind : {"leak", "threads"}) fs::resize_file(file_of(kind, 1), 100);
+  EXPECT_EQ(frames_of(report_at(2)), frames_of(first));
+  for (const auto *kind : {"leak", "threads"}) {
+    fs::remove(file_of(kind, 2));
+    fs::create_directory(file_of(kind, 2));
+    fs::remove(file_of(kind, 1));
+    fs::create_symlink(dir_ + "/capture", file_of(kind, 1));
+  }
+  EXPECT_EQ(frames_of(report_at(3)), frames_of(first));
+}
+
+} // namespace
+} // namespace castaway
