@@ -18,6 +18,7 @@ namespace castaway {
 template <typename T> std::span<T> take_table(Workspace &workspace, size_t count) {
   static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
   size_t bytes = 0;
+  // NOLINTNEXTLINE(bugprone-sizeof-expression): elements may be pointers
   if (__builtin_mul_overflow(count ? count : 1, sizeof(T), &bytes)) return {};
   T *data = static_cast<T *>(workspace.take(bytes));
   return {data, data ? count : 0};
