@@ -237,7 +237,7 @@ def mark(bench):
         results = mark_shape(bench, shape, count)
         times = [ratio(get(results, marker, "mark_ns"), get(results, marker, "blocks")) for marker in MARKERS]
         to_boehm, to_lsan = ratio(times[1], times[0]), ratio(times[2], times[0])
-        scan, heap = get(results, "castaway", "scan_mib"), get(results, "castaway", "bytes")
+        scan, heap = get(results, "castaway", "scan_mib"), get(results, "castaway", "heap_bytes")
         share = None if None in (scan, heap) else 100 * scan * 2**20 / heap
         table.rows.append([shape, shown(get(results, "castaway", "blocks"), "{:.0f}"),
                            *map(shown, [*times, to_boehm, to_lsan, share])])

@@ -10,7 +10,8 @@
 //   strings             a hash map of COUNT strings: buckets, nodes and texts
 //   buffers             COUNT buffers of 64 KiB without a pointer behind one table
 //
-// Prints `blocks N`, `bytes N`, and `mark_ns N` for each of three marks; castaway's own time is in its profiles.
+// Prints `blocks N`, `bytes N`, `heap_bytes N` (what malloc takes for them), and `mark_ns N` for each of three marks;
+// castaway's own time is in its profiles.
 #include "castaway/castaway.h"
 
 #include <algorithm>
@@ -19,6 +20,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <malloc.h>
 #include <random>
 #include <string_view>
 #include <vector>
@@ -159,7 +161,8 @@ int main(int argc, char **argv) {
   // What builds it holds pointers in a vector that the collector does not see: it is disabled until all is linked.
   if (!build(argv[2], count)) refuse("the shapes are list, tree, graph, strings, buffers");
   if (boehm) GC_enable();
-  std::printf("blocks %zu\nbytes %zu\n", total_blocks, total_bytes);
+  struct mallinfo2 info = mallinfo2();
+  std::printf("blocks %zu\nbytes %zu\nheap_bytes %zu\n", total_blocks, total_bytes, info.uordblks + info.hblkhd);
   for (int round = 0; round < kRounds; ++round) {
     auto begin = std::chrono::steady_clock::now();
     mark(marker);

@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <memory>
 #include <optional>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
@@ -58,6 +57,23 @@ std::vector<std::string> list(int directory) {
   return names;
 }
 
+// All of a file, if it is a file, ours, and not too large. Others can write to a directory that all share.
+std::vector<std::byte> read_own(int file) {
+  constexpr off_t kMost = off_t{64} << 20;
+  struct stat status;
+  if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode) || status.st_uid != geteuid() || status.st_size > kMost)
+    return {};
+  std::vector<std::byte> bytes(static_cast<size_t>(status.st_size));
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const auto got = read(file, bytes.data() + done, bytes.size() - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return {};
+    done += static_cast<size_t>(got);
+  }
+  return bytes;
+}
+
 // The number between `prefix` and ".pb.gz".
 std::optional<uint64_t> sequence_of(std::string_view name, std::string_view prefix) {
   if (!name.starts_with(prefix) || !name.ends_with(kSuffix) || name.size() < prefix.size() + kSuffix.size())
@@ -97,12 +113,7 @@ std::vector<std::byte> ProfileStore::earlier(std::string_view kind, uint64_t seq
   for (uint64_t back = 1; back <= kTries && back < seq; back++) {
     const auto name = process_ + std::string(kind) + "." + std::to_string(seq - back) + std::string(kSuffix);
     const Descriptor file(openat(directory_, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-    if (!file.ok()) continue;
-    const auto mapped = map_descriptor(file.get());
-    if (!mapped) continue;
-    std::vector<std::byte> bytes(mapped->begin(), mapped->end());
-    munmap(const_cast<std::byte *>(mapped->data()), mapped->size());
-    return bytes;
+    if (auto bytes = file.ok() ? read_own(file.get()) : std::vector<std::byte>(); !bytes.empty()) return bytes;
   }
   return {};
 }

@@ -36,7 +36,8 @@ public:
   // Stores `bytes` as the newest profile of `kind`. REQUIRES: keep >= 1.
   Result<StoredProfile> put(std::string_view kind, uint64_t seq, uint64_t keep, std::string_view bytes) const;
 
-  // The profile of `kind` with the number before `seq`, or the one or two before that; nothing if they cannot be read.
+  // The profile of `kind` with the number before `seq`, or the one or two before that; nothing if they cannot be read,
+  // are another user's, or are larger than 64 MiB.
   std::vector<std::byte> earlier(std::string_view kind, uint64_t seq) const;
 
   // Whether the directory takes no new file from this process, so that another one has to write: it has changed its

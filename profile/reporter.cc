@@ -67,12 +67,17 @@ std::string store(const ProfileStore &files, const Capture &capture, std::string
   return stored->name;
 }
 
-// What the last profiles of this process know of its code.
+// What the last profiles of this process know of its code. They only save work: whatever is wrong with them, this
+// report is made.
 EarlierSymbols earlier_symbols(const ProfileStore &files, uint64_t seq) {
   EarlierSymbols symbols;
-  for (const auto *kind : {"leak", "threads"}) {
-    const auto bytes = files.earlier(kind, seq);
-    if (const auto profile = parse_profile(bytes)) symbols.add(*profile);
+  try {
+    for (const auto *kind : {"leak", "threads"}) {
+      const auto bytes = files.earlier(kind, seq);
+      if (const auto profile = parse_profile(bytes)) symbols.add(*profile);
+    }
+  } catch (const std::bad_alloc &) {
+    return {};
   }
   return symbols;
 }

@@ -13,7 +13,7 @@ uint64_t hash(uint64_t number) { return number * 0x9e3779b97f4a7c15u; }
 // Blocks near each other are in one shard: those of one thread, as most allocators give them out, so that threads
 // seldom write to the same shard.
 Shard &shard_of(uintptr_t begin) {
-  constexpr int kRegionBits = 16;
+  constexpr int kRegionBits = 12; // wider, and who frees what another thread allocates would meet it too often
   return shards[hash(begin >> kRegionBits) >> 58];
 }
 uint32_t &bucket_of(Shard &shard, uintptr_t begin) { return shard.buckets[(hash(begin >> 4) >> 40) & (kBuckets - 1)]; }

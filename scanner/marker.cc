@@ -233,6 +233,7 @@ template <Phase P> void Marker::read(Object object) {
 // somebody waits for the block to be found live; so whoever finds it leaves the bit, and the window in the queue.
 
 void Marker::put_into_windows() {
+  if (!objects_->all_plain()) fetch_exact();
   for (size_t i = 0; i < in_; ++i) {
     const Leaf &leaf = objects_->leaf(addresses_[i]);
     size_t granule = HeapMap::granule_in_leaf(addresses_[i]);
@@ -244,10 +245,25 @@ void Marker::put_into_windows() {
   in_ = fetched_ = out_ = 0;
 }
 
+// Fetches what addresses need that are to be resolved exactly.
+void Marker::fetch_exact() {
+  for (uintptr_t address : std::span(addresses_, in_)) {
+    const Leaf &leaf = objects_->leaf(address);
+    if (leaf.plain || !leaf.codes) continue;
+    size_t granule = HeapMap::granule_in_leaf(address);
+    __builtin_prefetch(leaf.codes + granule);
+    __builtin_prefetch(leaf.states + granule / 64, 1);
+  }
+}
+
 // Work from one window to which there are many pointers, or from several to which there are few. False: there is none.
 bool Marker::take_windows() {
-  if (!windows_->ready()) buffer_.give_all();
-  if (!windows_->ready() && (pool_ || !windows_->start_round())) return false; // the pool knows when a round is over
+  if (!windows_
+           ->ready()) { // others may take what was ready: only who has given all of his own may say that there is none
+    buffer_.give_all();
+    bool others_work = pool_ && !pool_->others_wait();
+    if (!windows_->ready() && (others_work || !windows_->start_round())) return false;
+  }
   uintptr_t sparse[kSparseTogether];
   size_t count = 0;
   WindowQueue::Window window;
@@ -281,7 +297,7 @@ inline void Marker::mark_granule(uintptr_t address) {
   size_t granule = HeapMap::granule_in_leaf(address);
   StateBits states = leaf.state_bits(granule);
   Object object = address & ~(HeapMap::kGranule - 1);
-  bool watched = __atomic_load_n(&states.low, __ATOMIC_RELAXED) & states.bit;
+  bool watched = !woken_.empty() && __atomic_load_n(&states.low, __ATOMIC_RELAXED) & states.bit; // before the next line
   bool fresh = set_bit(states.high, states.bit);
   work_[work_count_] = object;
   work_count_ += fresh;
@@ -302,7 +318,7 @@ template <typename Visit> void Marker::settle(const WindowQueue::Window &window,
   uint64_t *high = &objects_->block_states(begin).high, *low = &objects_->block_states(begin).low;
   for (size_t i = std::size(met_); i-- > 0;) {
     uint64_t met = std::exchange(met_[i], 0);
-    uint64_t set = __atomic_load_n(&low[i], __ATOMIC_RELAXED);
+    uint64_t set = __atomic_load_n(&low[i], __ATOMIC_RELAXED); // before high bits make others look at it
     if (!(met | set)) continue;
     uint64_t before = set_bits(high[i], met);
     uint64_t fresh = met & ~before;
@@ -326,11 +342,30 @@ void Marker::make_room() {
   windows_->start_round();
   WindowQueue::Window window;
   for (size_t count = windows_->ready(); count > 0 && windows_->take(window); --count) {
-    settle(window, [&](uintptr_t, uint64_t &low, uint64_t fresh, uint64_t) {
-      if (fresh) set_bits(low, fresh);
-    });
+    if (window.is_sparse())
+      settle_sparse(window);
+    else if (window.chunks)
+      settle(window, [&](uintptr_t, uint64_t &low, uint64_t fresh, uint64_t) {
+        if (fresh) set_bits(low, fresh);
+      });
     windows_->hold(window.number);
   }
+}
+
+// The same, bit by bit.
+void Marker::settle_sparse(const WindowQueue::Window &window) {
+  uintptr_t begin = begin_of(window.number);
+  for (size_t granule : std::span(window.chunks->granules, window.chunks->count)) {
+    uintptr_t at = begin + granule * HeapMap::kGranule;
+    StateBits states = objects_->block_states(at);
+    bool watched = __atomic_load_n(&states.low, __ATOMIC_RELAXED) & states.bit;
+    if (!set_bit(states.high, states.bit)) continue;
+    if (watched)
+      woken_[woken_count_++] = at;
+    else
+      set_bits(states.low, states.bit);
+  }
+  windows_->release(window.chunks);
 }
 
 uintptr_t Marker::begin_of(size_t window) const {
@@ -338,13 +373,14 @@ uintptr_t Marker::begin_of(size_t window) const {
          (window % WindowQueue::kPerLeaf << WindowQueue::kWindowBits);
 }
 
-// Both return what the word was before.
+// Both return what the word was before. Of several markers, whoever sees a high bit set by another one sees the low bit
+// as that one saw it.
 inline uint64_t Marker::set_bits(uint64_t &word, uint64_t bits) const {
-  return pool_ ? __atomic_fetch_or(&word, bits, __ATOMIC_RELAXED) : std::exchange(word, word | bits);
+  return pool_ ? __atomic_fetch_or(&word, bits, __ATOMIC_ACQ_REL) : std::exchange(word, word | bits);
 }
 
 inline uint64_t Marker::clear_bits(uint64_t &word, uint64_t bits) const {
-  return pool_ ? __atomic_fetch_and(&word, ~bits, __ATOMIC_RELAXED) : std::exchange(word, word & ~bits);
+  return pool_ ? __atomic_fetch_and(&word, ~bits, __ATOMIC_ACQ_REL) : std::exchange(word, word & ~bits);
 }
 
 // Whether it was not set before. Of several markers one is told so.

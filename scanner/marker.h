@@ -12,6 +12,7 @@
 // before takes one bit. Only where few pointers are to be had at all, as from a list, are they followed at once.
 //
 // The other phases see leaked memory only. Their addresses wait in a queue, fetched some time before they are resolved.
+// What lies where objects may overlap is resolved exactly in all phases, and is in no window.
 //
 // In all of them, found objects wait in a ring, one fetched for each that is read; and whether an address is a pointer
 // or an object was found already changes how far an index moves, not which way a branch goes: nobody could predict
@@ -98,12 +99,14 @@ private:
   void scan_in_parts(Range range);
   void share();
   void put_into_windows();
+  void fetch_exact();
   bool take_windows();
   size_t list_sparse(const WindowQueue::Window &window, uintptr_t *out);
   void mark_granule(uintptr_t address);
   template <typename Visit> void settle(const WindowQueue::Window &window, Visit visit);
   void read_window(const WindowQueue::Window &window);
   void make_room();
+  void settle_sparse(const WindowQueue::Window &window);
   uintptr_t begin_of(size_t window) const;
   uint64_t set_bits(uint64_t &word, uint64_t bits) const;
   uint64_t clear_bits(uint64_t &word, uint64_t bits) const;

@@ -95,6 +95,7 @@ bool Objects::build_leaves(Workspace &workspace) {
     leaf.codes = codes;
     leaf.layered = overlaps_;
     leaf.plain = !overlaps_;
+    all_plain_ &= leaf.plain;
     leaf.states = take_table<uint64_t>(workspace, 2 * HeapMap::kLeafGranules / 64).data();
     complete &= leaf.states != nullptr;
   });
@@ -111,6 +112,7 @@ void Objects::link_index() {
       if (leaf.first == leaf.last) leaf.first = static_cast<uint32_t>(i);
       leaf.last = static_cast<uint32_t>(i + 1);
       if (index_[i].thread != Extent::kHeap) leaf.layered = true, leaf.plain = false;
+      all_plain_ &= leaf.plain || !leaf.codes;
     }
   }
 }

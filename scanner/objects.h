@@ -88,6 +88,8 @@ public:
   std::span<Extent> index() { return index_; }
   size_t count() const { return totals_.blocks + thread_ranges_; }
 
+  // Whether all leaves with codes are plain.
+  bool all_plain() const { return all_plain_; }
   // The leaves with codes: where the one of this number begins.
   std::span<const uintptr_t> leaf_begins() const { return leaf_begins_; }
   const Leaf &leaf(uintptr_t address) const { return leaves_[(address >> HeapMap::kLeafBits) - first_leaf_]; }
@@ -149,6 +151,7 @@ private:
   size_t first_leaf_ = 0;
   size_t thread_ranges_ = 0;
   bool overlaps_ = false; // the map has blocks within blocks: some of them are stale, nobody knows which
+  bool all_plain_ = true;
   std::span<Leaf> leaves_;
   std::span<uintptr_t> leaf_begins_;
   std::span<Extent> index_;

@@ -56,7 +56,7 @@ bool Scanner::State::build(const Image &image, Crew *crew, Workspace &workspace)
   markers = crew ? crew->size_for(objects.totals().bytes) : 1;
   size_t all = objects.leaf_begins().size() * WindowQueue::kPerLeaf;
   paths = take_table<uint32_t>(workspace, image.threads.size());
-  return paths.data() && windows.build(all, objects.count() / 4, markers, workspace) &&
+  return paths.data() && windows.build(all, objects.count(), markers, workspace) &&
          marker.build(objects, windows, fixpoint.watches(), workspace);
 }
 

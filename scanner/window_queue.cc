@@ -28,7 +28,7 @@ private:
 bool WindowQueue::build(size_t windows, size_t pointers, size_t markers, Workspace &workspace) {
   constexpr size_t kMostOwn = 16384; // for heaps that are strewn over much more memory than they have
   own_ = std::min(windows, kMostOwn);
-  size_t chunks = markers * (own_ + 1) + pointers / Chunk::kRoom;
+  size_t chunks = (markers + 1) * (own_ + 1) + pointers / Chunk::kRoom;
   waiting_ = take_table<Chunk *>(workspace, windows);
   states_ = take_table<State>(workspace, windows);
   order_ = take_table<uint32_t>(workspace, windows);

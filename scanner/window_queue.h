@@ -6,8 +6,9 @@
 // addresses, while all that is asked about it is in the cache. (Bins by destination, as graph engines have them:
 // Beamer, Asanovic, Patterson: Reducing Pagerank Communication via Propagation Blocking, IPDPS 2017.)
 //
-// Each marker writes into a buffer of its own, and gives it to the queue when there is nothing more to take. The queue
-// goes by rounds: what was not in it when a round began waits for the next one, so that much can gather.
+// Each marker writes into a buffer of its own: a chunk for each window, which goes to the queue when it is full, or
+// when there is nothing more to take. The queue goes by rounds: what was not in it when a round began waits for the
+// next one, so that much can gather. A round may begin at any time, it is only better to wait.
 //
 // Owner: scanner. Context: SNAPSHOT or a test. Thread-safe: the queue, by a spin lock that is held for some dozen
 // instructions; a buffer is one thread's. Fails: build() returns false when the workspace ran out, add() when all
@@ -90,7 +91,6 @@ class WindowBuffer {
 public:
   bool build(WindowQueue &queue, Workspace &workspace);
 
-  bool empty() const { return listed_count_ == 0; }
   // A pointer to this granule of the window. False: nothing is done, and some window has to be taken first.
   [[gnu::always_inline]] bool add(size_t window, size_t granule) {
     uint16_t *&at = ends_[window];

@@ -28,6 +28,10 @@ public:
 
   // Whether somebody waits for work that is not there.
   bool hungry() const { return idle_.load(std::memory_order_relaxed) > available_.load(std::memory_order_relaxed); }
+  // Whether all but the one who asks, who works, wait.
+  bool others_wait() const {
+    return idle_.load(std::memory_order_relaxed) + 1 >= working_.load(std::memory_order_relaxed);
+  }
   // False where there is no room: they stay the giver's.
   bool give(std::span<const Item> items);
   bool give(Range range);
@@ -38,7 +42,8 @@ public:
     bool windows = false; // or what can be taken from the queue of windows
     explicit operator bool() const { return items > 0 || !range.empty() || windows; }
   };
-  // Waits for work. None comes any more when all that there are wait: then nothing is returned.
+  // Waits for work. When all that there are wait, a new round of the windows begins; where that has none, nothing is
+  // returned, to all of them. REQUIRES: the caller has given all of its buffer to the windows.
   Work take(Item *items);
   // A marker begins; to be called once by each, before its first take().
   void join() { working_.fetch_add(1); }

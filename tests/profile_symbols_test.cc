@@ -157,6 +157,14 @@ TEST_F(EarlierFiles, OfTheSafepointsBeforeAreRead) {
   EXPECT_EQ(count_of(report_at(20), kKnown), count) << "too long ago";
 }
 
+TEST_F(EarlierFiles, OfAnotherUserAreNot) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give files away";
+  const auto count = count_of(report_at(1), kKnown);
+  rename_in_files(1);
+  for (const auto *kind : {"leak", "threads"}) ASSERT_EQ(chown(file_of(kind, 1).c_str(), 12345, 12345), 0);
+  EXPECT_EQ(count_of(report_at(2), kKnown), count);
+}
+
 TEST_F(EarlierFiles, ThatCannotBeReadAreNoTrouble) {
   const auto first = report_at(1);
   for (const auto *kind : {"leak", "threads"}) fs::resize_file(file_of(kind, 1), 100);

@@ -110,10 +110,21 @@ void restless(Mode) {
   }).detach();
 }
 
+// A list of a million blocks, 80 MB.
+void many_blocks(Mode) {
+  void **list = nullptr;
+  for (int i = 0; i < 1'000'000; ++i) {
+    auto **block = static_cast<void **>(malloc(64));
+    *block = list;
+    list = block;
+  }
+  support::kept = list;
+}
+
 constexpr support::Case kCases[] = {
     {"lost_waiter", lost_waiter},   {"userfault", userfault},         {"huge_stacks", huge_stacks},
     {"many_threads", many_threads}, {"much_unforked", much_unforked}, {"restless", restless},
-    {"swapped", swapped},
+    {"swapped", swapped},           {"many_blocks", many_blocks},
 };
 
 // How much memory there is to be had, in MiB.
