@@ -70,7 +70,7 @@ TEST(SlowSnapshot, TheProfileTellsWhatItCostAfterThePause) {
 
 // A bit of state for each granule, 0.6 MB, and what waits to be read.
 TEST(Snapshot, TheProfileTellsWhatMemoryItTook) {
-  Target target({program("hostile"), "many_blocks"}, {.interval = "0", .more = {"CASTAWAY_SAMPLE_BYTES=524288"}});
+  Target target({program("hostile"), "many_blocks"}, {.interval = "0", .sample_bytes = "524288"});
   target.await_ready();
   std::string scan(target.snap().data().comment(castaway::kScan));
   double mebibytes = 0;
