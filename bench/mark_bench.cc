@@ -2,8 +2,8 @@
 // hangs from one root, blocks in memory order or, as after hours of churn, in random order.
 //
 // "sweep" is the part that does not depend on the shape: the inventory of the same heap, nothing live.
-#include "scanner/crew.h"
 #include "scanner/scanner.h"
+#include "tests/thread_crew.h"
 
 #include <benchmark/benchmark.h>
 #include <cstdint>
@@ -13,8 +13,6 @@
 #include <random>
 #include <string>
 #include <sys/mman.h>
-#include <thread>
-#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -23,6 +21,7 @@ using castaway::HeapMap;
 using castaway::Image;
 using castaway::Range;
 using castaway::Scanner;
+using castaway::testing::ThreadCrew;
 
 constexpr size_t kBlock = 64, kHeader = 16; // as glibc lays them out: most of them lie in two lines
 
@@ -104,22 +103,6 @@ void fill_with_data(uintptr_t *words, size_t count, std::mt19937_64 &random) {
     words[i] = kData[random() % 4];
   }
 }
-
-class ThreadCrew final : public castaway::Crew {
-public:
-  explicit ThreadCrew(size_t size) : size_(size) {}
-  size_t size_for(uint64_t) const override { return size_; }
-  void run(size_t count, void (*work)(void *, size_t), void *context) override {
-    std::vector<std::thread> threads;
-    for (size_t i = 1; i < count; ++i) threads.emplace_back(work, context, i);
-    work(context, 0);
-    for (std::thread &thread : threads) thread.join();
-  }
-  void rest() override { usleep(1); }
-
-private:
-  size_t size_;
-};
 
 void scan(benchmark::State &state, const Heap &heap, size_t markers = 1, bool rooted = true) {
   Range root = {reinterpret_cast<uintptr_t>(heap.blocks.data()), reinterpret_cast<uintptr_t>(heap.blocks.data() + 1)};

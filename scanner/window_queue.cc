@@ -1,6 +1,8 @@
 // Owner: scanner. Context: SNAPSHOT or a test.
 #include "scanner/window_queue.h"
 
+#include "scanner/flag_guard.h"
+
 #include <algorithm>
 #include <utility>
 
@@ -9,21 +11,6 @@ namespace castaway {
 using Chunk = WindowQueue::Chunk;
 
 // --- the queue -------------------------------------------------------------------------------------------------------
-
-class WindowQueue::Guard {
-public:
-  explicit Guard(WindowQueue &queue) : queue_(queue) {
-    while (queue_.locked_.exchange(true, std::memory_order_acquire))
-      while (queue_.locked_.load(std::memory_order_relaxed)) {
-      }
-  }
-  Guard(const Guard &) = delete;
-  Guard &operator=(const Guard &) = delete;
-  ~Guard() { queue_.locked_.store(false, std::memory_order_release); }
-
-private:
-  WindowQueue &queue_;
-};
 
 bool WindowQueue::build(size_t windows, size_t pointers, size_t markers, Workspace &workspace) {
   constexpr size_t kMostOwn = 16384; // for heaps that are strewn over much more memory than they have
@@ -38,13 +25,13 @@ bool WindowQueue::build(size_t windows, size_t pointers, size_t markers, Workspa
 }
 
 bool WindowQueue::start_round() {
-  Guard guard(*this);
+  FlagGuard guard(locked_);
   ready_.store(ready() + std::exchange(later_, 0), std::memory_order_relaxed);
   return ready() > 0;
 }
 
 bool WindowQueue::take(Window &window) {
-  Guard guard(*this);
+  FlagGuard guard(locked_);
   if (ready() == 0) return false;
   ready_.store(ready() - 1, std::memory_order_relaxed);
   window.number = order_[first_++ % order_.size()];
@@ -60,25 +47,25 @@ void WindowQueue::release(Chunk *chunks) {
   if (!chunks) return;
   Chunk *last = chunks;
   while (last->next) last = last->next;
-  Guard guard(*this);
+  FlagGuard guard(locked_);
   last->next = free_;
   free_ = chunks;
 }
 
 void WindowQueue::hold(size_t window) {
-  Guard guard(*this);
+  FlagGuard guard(locked_);
   enqueue(window, State::held);
 }
 
 void WindowQueue::give(size_t window, Chunk *chunk) {
-  Guard guard(*this);
+  FlagGuard guard(locked_);
   enqueue(window, std::max(State::waits, states_[window]));
   chunk->next = waiting_[window];
   waiting_[window] = chunk;
 }
 
 Chunk *WindowQueue::fresh() {
-  Guard guard(*this);
+  FlagGuard guard(locked_);
   if (!free_) return used_ < chunks_.size() ? &chunks_[used_++] : nullptr;
   Chunk *chunk = free_;
   free_ = chunk->next;

@@ -69,7 +69,6 @@ public:
 
 private:
   friend class WindowBuffer;
-  class Guard;
   enum class State : uint8_t { out, waits, held };
   void enqueue(size_t window, State state);
 

@@ -1,6 +1,8 @@
 // Owner: scanner. Context: SNAPSHOT or a test.
 #include "scanner/work_pool.h"
 
+#include "scanner/flag_guard.h"
+
 #include <algorithm>
 #include <cstring>
 
@@ -8,21 +10,17 @@ namespace castaway {
 
 class WorkPool::Guard {
 public:
-  explicit Guard(WorkPool &pool) : pool_(pool) {
-    while (pool_.locked_.exchange(true, std::memory_order_acquire))
-      while (pool_.locked_.load(std::memory_order_relaxed)) {
-      }
-  }
+  explicit Guard(WorkPool &pool) : pool_(pool), guard_(pool.locked_) {}
   Guard(const Guard &) = delete;
   Guard &operator=(const Guard &) = delete;
   ~Guard() {
     size_t some = pool_.range_count_ + (pool_.item_count_ + kMostItems - 1) / kMostItems;
     pool_.available_.store(static_cast<uint32_t>(some), std::memory_order_relaxed);
-    pool_.locked_.store(false, std::memory_order_release);
   }
 
 private:
   WorkPool &pool_;
+  FlagGuard guard_; // until after that
 };
 
 bool WorkPool::build(Crew &crew, size_t items, std::span<const Range> ranges, WindowQueue &windows,

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "scanner/scanner.h"
+#include "tests/thread_crew.h"
 
 #include <cstdlib>
 #include <cstring>
@@ -11,7 +12,6 @@
 #include <map>
 #include <memory>
 #include <sys/mman.h>
-#include <thread>
 #include <vector>
 
 namespace castaway::testing {
@@ -82,23 +82,6 @@ private:
 };
 
 inline void put(uintptr_t at, uintptr_t value) { std::memcpy(reinterpret_cast<void *>(at), &value, sizeof value); }
-
-// Threads of the test's.
-class ThreadCrew final : public Crew {
-public:
-  explicit ThreadCrew(size_t size) : size_(size) {}
-  size_t size_for(uint64_t) const override { return size_; }
-  void run(size_t count, void (*work)(void *, size_t), void *context) override {
-    std::vector<std::thread> threads;
-    for (size_t i = 1; i < count; ++i) threads.emplace_back(work, context, i);
-    work(context, 0);
-    for (std::thread &thread : threads) thread.join();
-  }
-  void rest() override { std::this_thread::yield(); }
-
-private:
-  size_t size_;
-};
 
 struct Thread {
   ThreadImage image;
