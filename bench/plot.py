@@ -45,12 +45,11 @@ def bar_chart(title, unit, names, rows, logarithmic=False):
     for label, values in rows:
         parts.append(text(LEFT - 8, y + len(values) * BAR / 2 + 4, label, "end"))
         for i, value in enumerate(values):
-            if value is not None:
-                width = max(1, room * share(value)) if value > 0 else 1
-                colour = COLOURS[i % len(COLOURS)]
-                parts.append(f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR - 2}" fill="{colour}"/>')
-            parts.append(text(LEFT + 4 + (width if value is not None else 0), y + BAR - 4,
-                              "-" if value is None else f"{value:g}", size=11))
+            shown = "-" if value is None else f"{value:g}"
+            width = 0 if value is None else 1 if value <= 0 else max(1, room * share(value))
+            colour = COLOURS[i % len(COLOURS)]
+            parts.append(f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR - 2}" fill="{colour}"/>')
+            parts.append(text(LEFT + 4 + width, y + BAR - 4, shown, size=11))
             y += BAR
         y += GAP
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 4}" font-family="sans-serif">'

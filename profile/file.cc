@@ -54,15 +54,21 @@ Result<std::span<const std::byte>> map_file(const std::string &path) {
 Result<std::vector<std::byte>> read_file(const std::string &path, size_t limit) {
   const auto file = open_file(path);
   if (!file) return Error{file.error()};
+  auto bytes = read_descriptor(file->get(), limit);
+  if (!bytes) return Error{path + ": " + bytes.error()};
+  return bytes;
+}
+
+Result<std::vector<std::byte>> read_descriptor(int fd, size_t limit) {
   std::vector<std::byte> bytes;
   for (;;) {
     const size_t old_size = bytes.size();
     bytes.resize(old_size + (size_t(1) << 20));
-    const auto count = read(file->get(), bytes.data() + old_size, bytes.size() - old_size);
-    if (count < 0) return Error{path + ": " + os_error(errno)};
+    const auto count = read(fd, bytes.data() + old_size, bytes.size() - old_size);
+    if (count < 0) return Error{os_error(errno)};
     bytes.resize(old_size + static_cast<size_t>(count));
     if (count == 0) return bytes;
-    if (bytes.size() > limit) return Error{path + ": larger than " + std::to_string(limit) + " bytes"};
+    if (bytes.size() > limit) return Error{"larger than " + std::to_string(limit) + " bytes"};
   }
 }
 

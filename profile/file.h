@@ -42,6 +42,8 @@ Result<std::span<const std::byte>> map_descriptor(int fd);
 
 // The whole of a regular file, at most `limit` bytes.
 Result<std::vector<std::byte>> read_file(const std::string &path, size_t limit);
+// From where the descriptor stands.
+Result<std::vector<std::byte>> read_descriptor(int fd, size_t limit);
 
 // All of `bytes`; the error number if not.
 int write_all(int fd, std::string_view bytes);

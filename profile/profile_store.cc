@@ -57,21 +57,13 @@ std::vector<std::string> list(int directory) {
   return names;
 }
 
-// All of a file, if it is a file, ours, and not too large. Others can write to a directory that all share.
+// All of a file; empty where it is no file, not ours or too large. Others can write to a directory that all share.
 std::vector<std::byte> read_own(int file) {
-  constexpr off_t kMost = off_t{64} << 20;
+  constexpr size_t kMost = size_t{64} << 20;
   struct stat status;
-  if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode) || status.st_uid != geteuid() || status.st_size > kMost)
-    return {};
-  std::vector<std::byte> bytes(static_cast<size_t>(status.st_size));
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const auto got = read(file, bytes.data() + done, bytes.size() - done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return {};
-    done += static_cast<size_t>(got);
-  }
-  return bytes;
+  if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode) || status.st_uid != geteuid()) return {};
+  auto bytes = read_descriptor(file, kMost);
+  return bytes ? std::move(*bytes) : std::vector<std::byte>();
 }
 
 // The number between `prefix` and ".pb.gz".
@@ -113,7 +105,7 @@ std::vector<std::byte> ProfileStore::earlier(std::string_view kind, uint64_t seq
   for (uint64_t back = 1; back <= kTries && back < seq; back++) {
     const auto name = process_ + std::string(kind) + "." + std::to_string(seq - back) + std::string(kSuffix);
     const Descriptor file(openat(directory_, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-    if (auto bytes = file.ok() ? read_own(file.get()) : std::vector<std::byte>(); !bytes.empty()) return bytes;
+    if (auto bytes = read_own(file.get()); !bytes.empty()) return bytes; // nothing where it could not be opened
   }
   return {};
 }

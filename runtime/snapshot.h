@@ -100,7 +100,8 @@ private:
   Scanner *scanner_ = nullptr;
   uint64_t started_ns_ = sys::now_ns(); // the end of the pause, but for the threads' going on
   uint64_t faults_before_ = faults_of(target_);
-  uint64_t memory_before_ = anonymous_bytes(Proc(safepoint_.files.proc, sys::process_id()));
+  Proc own_{safepoint_.files.proc, sys::process_id()};
+  uint64_t memory_before_ = anonymous_bytes(own_);
   uint64_t mark_ns_ = 0;
   uint64_t refuted_threads_ = 0;
 };

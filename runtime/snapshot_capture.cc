@@ -85,7 +85,7 @@ void Snapshot::write_facts(CaptureWriter &writer) {
   facts.add("comm", safepoint_.name);
   facts.add("pid", safepoint_.pid);
   facts.add("exe", static_cast<const char *>(exe));
-  facts.add("command", command_line(Proc(safepoint_.files.proc, sys::process_id())).view());
+  facts.add("command", command_line(own_).view());
   facts.add("wall_ns", safepoint_.stopped_wall_ns);
   facts.add("safepoint", safepoint_.number);
   facts.add("trigger", name_of(safepoint_.trigger));
@@ -93,7 +93,7 @@ void Snapshot::write_facts(CaptureWriter &writer) {
   // The tracer tells only when all go on; this process was made at the end of the pause.
   facts.add("pause_ns", started_ns_ - safepoint_.stopped_ns);
   facts.add("mark_ns", mark_ns_);
-  uint64_t memory = anonymous_bytes(Proc(safepoint_.files.proc, sys::process_id()));
+  uint64_t memory = anonymous_bytes(own_);
   facts.add("scan_bytes", memory - std::min(memory, memory_before_));
   if (uint64_t faults = faults_of(target_); faults != 0 && faults_before_ != 0) {
     facts.add("faults_after", faults - faults_before_);

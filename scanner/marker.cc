@@ -293,18 +293,22 @@ size_t Marker::list_sparse(const WindowQueue::Window &window, uintptr_t *out) {
 }
 
 inline void Marker::mark_granule(uintptr_t address) {
+  work_[work_count_] = address & ~(HeapMap::kGranule - 1);
+  work_count_ += meet(address);
+}
+
+// Sets the high bit of the granule. Whether that is new, and the caller has to see to it that the granule is read:
+// where somebody waits for the block, the window has to be taken for that.
+inline bool Marker::meet(uintptr_t address) {
   const Leaf &leaf = objects_->leaf(address);
   size_t granule = HeapMap::granule_in_leaf(address);
   StateBits states = leaf.state_bits(granule);
-  Object object = address & ~(HeapMap::kGranule - 1);
   bool watched = !woken_.empty() && __atomic_load_n(&states.low, __ATOMIC_RELAXED) & states.bit; // before the next line
   bool fresh = set_bit(states.high, states.bit);
-  work_[work_count_] = object;
-  work_count_ += fresh;
-  if (__builtin_expect(!(fresh && watched), 1)) return;
-  --work_count_;
-  woken_[woken_count_++] = object;
+  if (__builtin_expect(!(fresh && watched), 1)) return fresh;
+  woken_[woken_count_++] = address & ~(HeapMap::kGranule - 1);
   windows_->hold(window_of(leaf, granule));
+  return false;
 }
 
 // Sets the bits for all pointers to a window. Then calls visit(begin, low, fresh, waiting) for every 64 granules in
@@ -315,7 +319,8 @@ template <typename Visit> void Marker::settle(const WindowQueue::Window &window,
     for (uint16_t granule : std::span(chunk->granules, chunk->count)) met_[granule / 64] |= uint64_t{1} << granule % 64;
   windows_->release(window.chunks);
   uintptr_t begin = begin_of(window.number);
-  uint64_t *high = &objects_->block_states(begin).high, *low = &objects_->block_states(begin).low;
+  StateBits states = objects_->block_states(begin);
+  uint64_t *high = &states.high, *low = &states.low;
   for (size_t i = std::size(met_); i-- > 0;) {
     uint64_t met = std::exchange(met_[i], 0);
     uint64_t set = __atomic_load_n(&low[i], __ATOMIC_RELAXED); // before high bits make others look at it
@@ -358,12 +363,7 @@ void Marker::settle_sparse(const WindowQueue::Window &window) {
   for (size_t granule : std::span(window.chunks->granules, window.chunks->count)) {
     uintptr_t at = begin + granule * HeapMap::kGranule;
     StateBits states = objects_->block_states(at);
-    bool watched = __atomic_load_n(&states.low, __ATOMIC_RELAXED) & states.bit;
-    if (!set_bit(states.high, states.bit)) continue;
-    if (watched)
-      woken_[woken_count_++] = at;
-    else
-      set_bits(states.low, states.bit);
+    if (meet(at)) set_bits(states.low, states.bit);
   }
   windows_->release(window.chunks);
 }

@@ -103,6 +103,7 @@ private:
   bool take_windows();
   size_t list_sparse(const WindowQueue::Window &window, uintptr_t *out);
   void mark_granule(uintptr_t address);
+  bool meet(uintptr_t address);
   template <typename Visit> void settle(const WindowQueue::Window &window, Visit visit);
   void read_window(const WindowQueue::Window &window);
   void make_room();

@@ -30,8 +30,7 @@ public:
   static constexpr int kWindowBits = 20;
   static constexpr size_t kGranules = size_t{1} << (kWindowBits - HeapMap::kGranuleBits); // of a window
   static constexpr size_t kPerLeaf = size_t{1} << (HeapMap::kLeafBits - kWindowBits);     // windows
-  static constexpr size_t kSparse =
-      64; // pointers, to a window for whose sake alone reading all of its bits is too much
+  static constexpr size_t kSparse = 64; // pointers to a window: too few for reading all of its bits
 
   static constexpr size_t kChunkBytes = 1024;
   struct alignas(kChunkBytes) Chunk {

@@ -41,6 +41,11 @@ size_t count_of(const ProfileData &profile, std::string_view function) {
 
 ProfileData parsed(const std::string &bytes) { return *parse_profile(std::as_bytes(std::span(bytes))); }
 
+void rename(ProfileData &profile) {
+  for (auto &function : profile.functions)
+    if (function.name == kKnown) function.name = kRenamed;
+}
+
 class EarlierProfiles : public testing::Test {
 protected:
   EarlierProfiles() : process_(2) { process_.capture(builder_, 6); }
@@ -57,15 +62,19 @@ protected:
     earlier.add(before);
     return threads_profile(&earlier);
   }
+  // With another name, and `change` made to each element of a part: the name is not taken over.
+  template <typename Change, typename Element>
+  void expect_no_use(Change change, std::vector<Element> ProfileData::*part) {
+    const auto changed = after([&](ProfileData &profile) {
+      rename(profile);
+      for (auto &element : profile.*part) change(element);
+    });
+    EXPECT_EQ(frames_of(changed), frames_of(threads_profile(nullptr)));
+  }
 
   const BlockedProcess process_;
   CaptureBuilder builder_;
 };
-
-void rename(ProfileData &profile) {
-  for (auto &function : profile.functions)
-    if (function.name == kKnown) function.name = kRenamed;
-}
 
 TEST_F(EarlierProfiles, AreTakenOverWithInlinedCallsFilesAndLines) {
   const auto fresh = threads_profile(nullptr);
@@ -78,36 +87,14 @@ TEST_F(EarlierProfiles, AreTakenOverWithInlinedCallsFilesAndLines) {
 }
 
 TEST_F(EarlierProfiles, OfAnotherBuildAreNot) {
-  const auto fresh = frames_of(threads_profile(nullptr));
-  EXPECT_EQ(frames_of(after([](ProfileData &profile) {
-              rename(profile);
-              for (auto &mapping : profile.mappings) mapping.build_id += "0";
-            })),
-            fresh);
-  EXPECT_EQ(frames_of(after([](ProfileData &profile) {
-              rename(profile);
-              for (auto &mapping : profile.mappings) mapping.build_id.clear();
-            })),
-            fresh);
-  EXPECT_EQ(frames_of(after([](ProfileData &profile) {
-              rename(profile);
-              for (auto &mapping : profile.mappings) mapping.offset += 1;
-            })),
-            fresh);
+  expect_no_use([](ProfileMapping &mapping) { mapping.build_id += "0"; }, &ProfileData::mappings);
+  expect_no_use([](ProfileMapping &mapping) { mapping.build_id.clear(); }, &ProfileData::mappings);
+  expect_no_use([](ProfileMapping &mapping) { mapping.offset += 1; }, &ProfileData::mappings);
 }
 
 TEST_F(EarlierProfiles, WithoutSourceFilesOrSymbolsAreNot) {
-  const auto fresh = frames_of(threads_profile(nullptr));
-  EXPECT_EQ(frames_of(after([](ProfileData &profile) {
-              rename(profile);
-              for (auto &function : profile.functions) function.file.clear();
-            })),
-            fresh);
-  EXPECT_EQ(frames_of(after([](ProfileData &profile) {
-              rename(profile);
-              for (auto &location : profile.locations) location.function_offset.reset();
-            })),
-            fresh);
+  expect_no_use([](ProfileFunction &function) { function.file.clear(); }, &ProfileData::functions);
+  expect_no_use([](ProfileLocation &location) { location.function_offset.reset(); }, &ProfileData::locations);
 }
 
 // ---- by the reporter, from the files of the output directory

@@ -148,15 +148,24 @@ TEST_F(Windows, GetWhatAllBuffersHave) {
 constexpr size_t kBlock = 48;
 
 // A heap of many windows, with a table that points to some of its blocks, to each once or more often, anywhere in it.
+// Behind it are windows with one block each, which points to another one; the table begins with half of those.
 struct Crowd {
-  static constexpr size_t kBlocks = 200'000;
+  static constexpr size_t kBlocks = 200'000, kStrewn = 40;
 
   explicit Crowd(size_t pointers) : world(size_t{64} << 20, 400) {
     std::vector<uintptr_t> blocks;
     for (size_t i = 0; i < kBlocks; ++i) blocks.push_back(world.block(kBlock));
     std::mt19937_64 random(pointers);
     std::shuffle(blocks.begin(), blocks.end(), random);
-    uintptr_t table = world.rooted(pointers * 8);
+    uintptr_t table = world.rooted((kStrewn / 2 + pointers) * 8);
+    for (size_t i = 0; i < kStrewn; ++i) {
+      uintptr_t block = world.block_at(world.heap_range().begin + ((20 + i) << 20), kBlock),
+                child = world.block(kBlock);
+      put(block, child);
+      for (uintptr_t each : {block, child}) (i < kStrewn / 2 ? live : lost).insert(each);
+      if (i < kStrewn / 2) put(table + 8 * i, block);
+    }
+    table += kStrewn / 2 * 8;
     for (size_t i = 0; i < pointers; ++i) {
       uintptr_t block = blocks[random() % (kBlocks / 2)];
       put(table + 8 * i, block + random() % 4 * kBlock / 4);
