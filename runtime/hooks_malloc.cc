@@ -44,8 +44,13 @@ inline bool ready() { return __builtin_expect(real.malloc != nullptr, 1) || reso
   return block;
 }
 
-// From the loader, before the real functions are known, or where profiling is off.
-[[gnu::noinline]] void *malloc_slowly(size_t size, const void *caller) {
+// A short block, or an unusual call: for a large or an empty one, from the loader, before the real functions are known,
+// or where profiling is off.
+[[gnu::noinline]] void *malloc_other(size_t size, const void *caller) {
+  if (!is_slow_caller(caller) && size - 1 < HeapMap::kGranule) {
+    void *block = real.malloc(HeapMap::kGranule);
+    return !block || note_plain(block, size) ? block : note_slowly(block, size, caller);
+  }
   if (!ready()) return bootstrap_allocate(size);
   void *block = real.malloc(at_least_granule(size));
   return block ? note_slowly(block, size, caller) : nullptr;
@@ -87,14 +92,14 @@ using namespace castaway;
 
 // The two that matter are written for it: everything rare is behind one test, at the end or in a function of its own.
 // tests/e2e/hook_cost_test.cc counts their instructions.
-EXPORT void *malloc(size_t size) {
-  if (is_slow_caller(CALLER)) return malloc_slowly(size, CALLER);
-  void *block = real.malloc(at_least_granule(size));
-  if (!block || note_plain(block, size)) return block;
+EXPORT [[gnu::aligned(64)]] void *malloc(size_t size) {
+  if (is_slow_caller(CALLER) || !HeapMap::is_medium(size)) return malloc_other(size, CALLER);
+  void *block = real.malloc(size);
+  if (!block || note_medium(block, size)) return block;
   return note_slowly(block, size, CALLER);
 }
 
-EXPORT void free(void *block) {
+EXPORT [[gnu::aligned(64)]] void free(void *block) {
   if (__builtin_expect(heap_map.erase_plain(reinterpret_cast<uintptr_t>(block)), 1)) return real.free(block);
   free_slowly(block);
 }

@@ -45,7 +45,7 @@ struct Real {
   Range foreign_allocator; // the same, where it is not libc: what it allocates is its own affair too
 };
 
-extern Real real;
+extern Real real [[gnu::visibility("hidden")]];
 
 // Finds them all. Idempotent; the thread that is inside already gets false and must do without (bootstrap.h).
 bool resolve_real();

@@ -34,7 +34,7 @@ struct Classes {
 struct Costs {
   uint32_t of_class[kClasses];
 };
-extern Costs costs;
+extern Costs costs [[gnu::visibility("hidden")]];
 
 // What an allocation takes off the distance to the next recorded one, in bytes.
 [[gnu::always_inline]] inline uint32_t cost_of_class(size_t index) {

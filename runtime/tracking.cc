@@ -20,7 +20,8 @@ uint8_t *new_leaf() { return static_cast<uint8_t *>(own_memory(HeapMap::kLeafByt
 
 constinit HeapMap heap_map;
 constinit Tracking tracking{.on = true,
-                            .slow_callers = {0, UINTPTR_MAX},
+                            .slow_callers_begin = 0,
+                            .slow_callers_length = SIZE_MAX,
                             .starting = true,
                             .trouble = Trouble::none,
                             .sample_bytes = 524288,
@@ -95,12 +96,15 @@ bool has_address_space() {
 }
 
 void start_tracking() {
-  if (tracking.on) tracking.slow_callers = real.loader;
+  if (!tracking.on) return;
+  tracking.slow_callers_begin = real.loader.begin;
+  tracking.slow_callers_length = real.loader.size();
 }
 
 void stop_tracking() {
   tracking.on = false;
-  tracking.slow_callers = {0, UINTPTR_MAX};
+  tracking.slow_callers_begin = 0;
+  tracking.slow_callers_length = SIZE_MAX;
 }
 
 void prepare_map() { heap_map.set_source(new_leaf); }
@@ -152,8 +156,8 @@ void *note_slowly(void *block, size_t size, const void *caller) {
   // A large one is not rare, and an empty one no trouble.
   if (sampling::class_of(size) < sampling::kClasses || is_slow_caller(caller)) return note_rarely(block, size, caller);
   auto begin = reinterpret_cast<uintptr_t>(block);
-  bool plain = (this_thread.until_sample -= static_cast<int64_t>(size)) >= 0 && (begin & (HeapMap::kGranule - 1)) == 0;
-  return plain && heap_map.leaf_at(begin) && heap_map.insert(begin, size) ? block : note_rarely(block, size, caller);
+  bool plain = (this_thread.until_sample -= static_cast<int64_t>(size)) >= 0;
+  return plain && heap_map.insert_present(begin, size) ? block : note_rarely(block, size, caller);
 }
 
 RecordedStack sample_stack(size_t size) {

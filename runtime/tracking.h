@@ -12,14 +12,16 @@
 
 namespace castaway {
 
-extern HeapMap heap_map;
+extern HeapMap heap_map [[gnu::visibility("hidden")]];
 
 enum class Trouble : int { none, map_full, misaligned, side_table_full };
 
 struct Tracking {
   bool on; // see stop_tracking()
-  // Calls from here take the slow path: the loader's, and all of them before our start and where profiling is off.
-  Range slow_callers;
+  // Calls from here take the slow path: the loader's, and all of them before our start and where profiling is off. As
+  // begin and length, for one comparison.
+  uintptr_t slow_callers_begin;
+  size_t slow_callers_length;
   bool starting;                // libraries are being initialised, before our own start: every stack is recorded
   std::atomic<Trouble> trouble; // set once, ends profiling
   uint64_t sample_bytes;
@@ -28,7 +30,7 @@ struct Tracking {
   uintptr_t main_stack_end;
   size_t default_stack_size;
 };
-extern Tracking tracking;
+extern Tracking tracking [[gnu::visibility("hidden")]];
 
 // Whether the process may have the address space that the runtime reserves, little of which it ever uses. Where that is
 // limited the program would find its memory gone, so nothing is reserved and nothing is profiled.
@@ -53,16 +55,27 @@ void enable_here();
 void *note_slowly(void *block, size_t size, const void *caller);
 
 [[gnu::always_inline]] inline bool is_slow_caller(const void *caller) {
-  return __builtin_expect(tracking.slow_callers.contains(reinterpret_cast<uintptr_t>(caller)), 0);
+  uintptr_t from_begin = reinterpret_cast<uintptr_t>(caller) - tracking.slow_callers_begin;
+  return __builtin_expect(from_begin < tracking.slow_callers_length, 0);
+}
+
+// Takes the cost of a block of this class off the distance to the next recorded one; false where that is this one.
+[[gnu::always_inline]] inline bool passes_sampling(size_t index) {
+  return (this_thread.until_sample -= sampling::cost_of_class(index)) >= 0;
 }
 
 // The usual case of note_block(): a small block, not empty, of which nothing is recorded. False where it is not the
 // usual case, and only the cost of a small one is taken off.
 [[gnu::always_inline]] inline bool note_plain(void *block, size_t size) {
-  uintptr_t begin = reinterpret_cast<uintptr_t>(block);
   size_t index = sampling::class_of(size);
-  bool plain = index < sampling::kClasses && (this_thread.until_sample -= sampling::cost_of_class(index)) >= 0;
-  return __builtin_expect(plain && heap_map.insert_small(begin, size), 1);
+  bool plain = index < sampling::kClasses && passes_sampling(index);
+  return __builtin_expect(plain && heap_map.insert_small(reinterpret_cast<uintptr_t>(block), size), 1);
+}
+
+// The same for a block that HeapMap::is_medium(), made shorter.
+[[gnu::always_inline]] inline bool note_medium(void *block, size_t size) {
+  bool plain = passes_sampling(sampling::class_of(size));
+  return __builtin_expect(plain && heap_map.insert_medium(reinterpret_cast<uintptr_t>(block), size), 1);
 }
 
 // A block of `size` bytes that the allocator has just handed out. `caller` is the hook's return address.

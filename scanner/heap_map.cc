@@ -3,23 +3,25 @@
 
 namespace castaway {
 
-uint8_t *HeapMap::new_leaf(size_t index) {
+bool HeapMap::new_leaf(size_t index) {
   uint8_t *fresh = source_ ? source_() : nullptr;
-  if (!fresh) return nullptr;
-  uint8_t *expected = nullptr;
+  if (!fresh) return false;
+  uintptr_t fresh_origin = reinterpret_cast<uintptr_t>(fresh) - index * kLeafGranules;
+  if (fresh_origin == 0) return false; // memory at a sixteenth of the address of what it describes: nothing maps there
+  uintptr_t expected = 0;
   // Before the leaf itself: a snapshot that has the leaf must find it.
   size_t page = index / kSummaryLeaves;
   summary_[page / 64].fetch_or(uint64_t{1} << (page % 64), std::memory_order_acq_rel);
   // Two threads may meet here; the loser's leaf stays untouched address space.
-  bool ours = __atomic_compare_exchange_n(&leaves_[index], &expected, fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-  return ours ? fresh : expected;
+  __atomic_compare_exchange_n(&origins_[index], &expected, fresh_origin, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+  return true;
 }
 
 bool HeapMap::set_flag(uintptr_t begin, size_t size) {
   Block block = decode(begin);
   if (!block || block.flagged) return block.flagged;
   if (block.size != size) return false;
-  uint8_t *code = leaf_at(begin) + granule_in_leaf(begin);
+  uint8_t *code = code_of(begin);
   if (size <= kGranule) {
     uint8_t expected = static_cast<uint8_t>(size);
     return __atomic_compare_exchange_n(code, &expected, kFlaggedGranule, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
@@ -30,7 +32,10 @@ bool HeapMap::set_flag(uintptr_t begin, size_t size) {
   uint8_t expected = *holder;
   if (expected < kContinuation) return false; // freed since
   uint8_t desired = static_cast<uint8_t>(expected | bit);
-  return __atomic_compare_exchange_n(holder, &expected, desired, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  // erase_plain() leaves the continuation as it was: the first byte tells whether the block was freed meanwhile, and
+  // then a flag behind it does no harm, as the next block's bytes are written whole.
+  return __atomic_compare_exchange_n(holder, &expected, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED) &&
+         __atomic_load_n(code, __ATOMIC_SEQ_CST) != 0;
 }
 
 } // namespace castaway

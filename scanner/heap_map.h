@@ -6,7 +6,7 @@
 //   0x00         no block starts here
 //   0x01..0x10   a block of one granule, of exactly that many bytes (an empty request counts as one byte)
 //   0x11         a block of one granule with an entry in the side table, which knows its size
-//   0x12..0x7e   a block of (code - 0x10) granules; the next byte is 0x80 | flag << 4 | (size - 1) % 16
+//   0x12..0x7e   a block of (code - 0x10) granules; the next byte is 0x80 | flag << 4 | size % 16
 //   0x7f         a large block; the next seven bytes are 0x80 | seven bits each, lowest first: 48 bits of
 //                size, then the flag
 //   0x80..0xff   continuation, never the start of a block
@@ -73,17 +73,23 @@ public:
   HeapMap(const HeapMap &) = delete;
   HeapMap &operator=(const HeapMap &) = delete;
 
-  // Notes a block of `size` bytes at `begin`, a multiple of 16. False when the leaf could not be had: the map is then
-  // incomplete and no verdict may be based on it.
+  // Notes a block of `size` bytes at `begin`, a multiple of 16. False when that is not so, or the leaf could not be
+  // had: the map is then incomplete and no verdict may be based on it.
   [[gnu::always_inline]] bool insert(uintptr_t begin, size_t size, bool flagged = false) {
-    uint8_t *leaf = leaf_for_write(begin);
-    if (!leaf) return false;
-    write_code(leaf + granule_in_leaf(begin), size, flagged);
+    if (insert_present(begin, size, flagged)) return true;
+    return has_leaf(begin >> kLeafBits) && insert_present(begin, size, flagged);
+  }
+
+  // The same where the leaf is there already: false, and nothing done, where it is not, or `begin` is no multiple
+  // of 16.
+  [[gnu::always_inline]] bool insert_present(uintptr_t begin, size_t size, bool flagged = false) {
+    uint8_t *code = code_of(begin);
+    if (__builtin_expect(!code, 0)) return false;
+    write_code(code, size, flagged);
     return true;
   }
 
-  // The usual case of insert, made short: false, and nothing done, where the leaf is not there yet or `begin` is no
-  // multiple of 16. `size`: 1 to kSmallBytes.
+  // The usual case of that, made short. `size`: 1 to kSmallBytes.
   [[gnu::always_inline]] bool insert_small(uintptr_t begin, size_t size) {
     uint8_t *code = code_of(begin);
     if (__builtin_expect(!code, 0)) return false;
@@ -91,6 +97,17 @@ public:
       store8(code, static_cast<uint8_t>(size));
     else
       store16(code, small_code(size));
+    return true;
+  }
+
+  // Lengths whose code is of two bytes, always.
+  static constexpr bool is_medium(size_t size) { return size - (kGranule + 1) < kSmallBytes - kGranule; }
+
+  // The same of such a length.
+  [[gnu::always_inline]] bool insert_medium(uintptr_t begin, size_t size) {
+    uint8_t *code = code_of(begin);
+    if (__builtin_expect(!code, 0)) return false;
+    store16(code, small_code(size));
     return true;
   }
 
@@ -112,20 +129,19 @@ public:
   }
 
   // The usual case of erase, made short: true where a small block without a flag started there and is forgotten now;
-  // false where nothing was changed.
+  // false where nothing was changed. What continued its code stays, which says nothing without a start before it.
   [[gnu::always_inline]] bool erase_plain(uintptr_t begin) {
     uint8_t *code = code_of(begin);
     if (!code) return false;
-    uint16_t both;
-    std::memcpy(&both, code, sizeof both);
-    uint8_t first = static_cast<uint8_t>(both);
-    constexpr uint8_t kFirstSmall = kFlaggedGranule + 1;
-    if (static_cast<uint8_t>(first - kFirstSmall) < kLarge - kFirstSmall) {
-      if (both & (kSmallFlag << 8)) return false;
-      store16(code, 0);
+    // One test for both bytes: the first is that of a small block, the second has no flag.
+    uint32_t both = load16(code);
+    constexpr uint32_t kFirst = (kSmallBase + 2) | (kContinuation << 8); // of two granules
+    constexpr uint32_t kTested = 0xff | (0xff & ~(kGranule - 1)) << 8;
+    if (__builtin_expect(((both - kFirst) & kTested) < kSmallGranules - 1, 1)) {
+      store8(code, 0);
       return true;
     }
-    if (static_cast<uint8_t>(first - 1) >= kFlaggedGranule - 1) return false;
+    if (static_cast<uint8_t>(both - 1) >= kFlaggedGranule - 1) return false;
     store8(code, 0);
     return true;
   }
@@ -174,13 +190,12 @@ public:
 
   const uint8_t *leaf_at(uintptr_t address) const {
     size_t index = address >> kLeafBits;
-    return index < kLeaves ? __atomic_load_n(&leaves_[index], __ATOMIC_RELAXED) : nullptr;
+    return index < kLeaves ? leaf(index) : nullptr;
   }
-  uint8_t *leaf_at(uintptr_t address) {
-    size_t index = address >> kLeafBits;
-    return index < kLeaves ? __atomic_load_n(&leaves_[index], __ATOMIC_RELAXED) : nullptr;
+  const uint8_t *leaf(size_t index) const {
+    uintptr_t origin = this->origin(index);
+    return origin ? reinterpret_cast<uint8_t *>(origin + index * kLeafGranules) : nullptr;
   }
-  const uint8_t *leaf(size_t index) const { return __atomic_load_n(&leaves_[index], __ATOMIC_RELAXED); }
 
   static size_t granule_in_leaf(uintptr_t address) { return (address >> kGranuleBits) & (kLeafGranules - 1); }
   static bool is_start(uint8_t code) { return static_cast<int8_t>(code) > 0; }
@@ -202,7 +217,7 @@ public:
     if (first <= kFlaggedGranule) return {begin, std::min<size_t>(first, kGranule), first == kFlaggedGranule};
     if (first < kLarge) {
       size_t granules = first - kSmallBase;
-      return {begin, ((granules - 1) << kGranuleBits) + (code[1] & 0x0f) + 1, (code[1] & kSmallFlag) != 0};
+      return {begin, (granules << kGranuleBits) - (-code[1] & 0x0f), (code[1] & kSmallFlag) != 0};
     }
     uint64_t bytes;
     std::memcpy(&bytes, code, sizeof bytes);
@@ -226,12 +241,16 @@ private:
 
   static void store8(uint8_t *at, uint8_t value) { __atomic_store_n(at, value, __ATOMIC_RELAXED); }
   static void store16(uint8_t *at, uint16_t value) { std::memcpy(at, &value, sizeof value); }
+  static uint16_t load16(const uint8_t *at) {
+    uint16_t value;
+    std::memcpy(&value, at, sizeof value);
+    return value;
+  }
 
   // Both bytes of a small block of more than a granule, without the flag.
   static uint16_t small_code(size_t size) {
     constexpr size_t kBase = (kSmallBase + 1) | (kContinuation << 8);
-    size_t last = size - 1;
-    return static_cast<uint16_t>(kBase + (last >> kGranuleBits) + ((last & (kGranule - 1)) << 8));
+    return static_cast<uint16_t>(kBase + ((size - 1) >> kGranuleBits) + ((size & (kGranule - 1)) << 8));
   }
 
   static void write_code(uint8_t *code, size_t size, bool flagged) {
@@ -307,20 +326,22 @@ private:
     uintptr_t granule = std::rotr(begin, kGranuleBits);
     size_t index = granule >> (kLeafBits - kGranuleBits);
     if (index >= kLeaves) return nullptr;
-    uint8_t *leaf = __atomic_load_n(&leaves_[index], __ATOMIC_RELAXED);
-    return leaf ? leaf + (granule & (kLeafGranules - 1)) : nullptr;
+    uintptr_t origin = this->origin(index);
+    if (!origin) return nullptr;
+    uint8_t *code = reinterpret_cast<uint8_t *>(origin + granule);
+    if (!code) __builtin_unreachable(); // so that nobody tests it again
+    return code;
   }
 
-  uint8_t *leaf_for_write(uintptr_t address) {
-    size_t index = address >> kLeafBits;
-    if (__builtin_expect(index >= kLeaves, 0)) return nullptr;
-    uint8_t *leaf = __atomic_load_n(&leaves_[index], __ATOMIC_RELAXED);
-    return __builtin_expect(leaf != nullptr, 1) ? leaf : new_leaf(index);
-  }
-  uint8_t *new_leaf(size_t index);
+  uintptr_t origin(size_t index) const { return __atomic_load_n(&origins_[index], __ATOMIC_RELAXED); }
+  // False where there is none and none could be had.
+  bool has_leaf(size_t index) { return index < kLeaves && (origin(index) || new_leaf(index)); }
+  bool new_leaf(size_t index);
 
-  uint8_t *leaves_[kLeaves] =
-      {}; // accessed with __atomic builtins: a constexpr array of 2^21 std::atomic is too much for clang
+  // Of each leaf, where its codes would begin if it were a part of one array for all addresses: so a granule's number
+  // is all that has to be added. 0: there is no leaf. Accessed with __atomic builtins: a constexpr array of 2^21
+  // std::atomic is too much for clang.
+  uintptr_t origins_[kLeaves] = {};
   LeafSource source_ = nullptr;
   std::atomic<uint64_t> summary_[kSummaryWords] = {};
 };

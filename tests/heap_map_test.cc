@@ -93,8 +93,48 @@ TEST_P(Sizes, TheShortWaysAgree) {
       expect_same(map->erase(after), after, known_size(neighbour, GetParam()), GetParam());
     }
   }
-  const uint8_t *leaf = map->leaf_at(kBase);
-  for (size_t i = 0; i < HeapMap::kLeafBytes; ++i) ASSERT_EQ(leaf[i], 0) << i;
+  EXPECT_TRUE(all(*map).empty());
+}
+
+TEST(HeapMap, WhatTheShortWayLeavesBehindSaysNothing) {
+  TestHeapMap map;
+  for (size_t old : {17, 32, 1000, 1760}) {
+    map->insert(kBase, old);
+    ASSERT_TRUE(map->erase_plain(kBase));
+    ASSERT_NE(map->leaf_at(kBase)[1], 0) << "nothing is left behind, and nothing tested";
+    EXPECT_FALSE(map->find(kBase));
+    EXPECT_FALSE(map->find(kBase + 16));
+    EXPECT_FALSE(map->set_flag(kBase, old));
+    for (size_t size : {1, 16, 17, 33, 1760, 1761, 1 << 20})
+      for (bool flagged : {false, true}) {
+        map->insert(kBase, size, flagged);
+        expect_same(map->decode(kBase), kBase, known_size(size, flagged), flagged);
+        EXPECT_EQ(map->find(kBase + 16).begin, size > 16 ? kBase : 0) << size;
+        EXPECT_EQ(all(*map).size(), 1u);
+        map->erase(kBase);
+      }
+    map->insert(kBase, old);
+    ASSERT_TRUE(map->erase_plain(kBase));
+    map->insert(kBase + 16, 8); // where the continuation was
+    expect_same(map->find(kBase + 16), kBase + 16, 8, false);
+    map->erase(kBase + 16);
+  }
+}
+
+TEST(HeapMap, MediumLengthsAreThoseOfTwoBytes) {
+  TestHeapMap map;
+  EXPECT_FALSE(map->insert_medium(kBase, 64)); // no leaf yet
+  for (size_t size : {size_t{0}, size_t{1}, size_t{16}, HeapMap::kSmallBytes + 1, SIZE_MAX})
+    EXPECT_FALSE(HeapMap::is_medium(size)) << size;
+  map->insert(kBase, 1);
+  for (size_t size = 17; size <= HeapMap::kSmallBytes; ++size) {
+    ASSERT_TRUE(HeapMap::is_medium(size));
+    ASSERT_TRUE(map->insert_medium(kBase, size));
+    expect_same(map->decode(kBase), kBase, size, false);
+    ASSERT_TRUE(map->erase_plain(kBase));
+  }
+  EXPECT_FALSE(map->insert_medium(kBase + 8, 64));
+  EXPECT_FALSE(map->insert_medium(kBase | uintptr_t{1} << 63, 64));
 }
 
 TEST(HeapMap, FindOfALargeBlockReachesItsFirstGranules) {
@@ -163,6 +203,7 @@ TEST(HeapMap, SweepVisitsLeavesInOrderUpToTheEndsOfTheAddressSpace) {
 TEST(HeapMap, RefusesWhatIsOutsideOfUserSpaceOrHasNoLeaf) {
   TestHeapMap map;
   EXPECT_FALSE(map->insert(uintptr_t{1} << HeapMap::kAddressBits, 16));
+  EXPECT_FALSE(map->insert(kBase + 8, 16));
   EXPECT_FALSE(map->find(~uintptr_t{0}));
   auto poor = std::make_unique<HeapMap>([]() -> uint8_t * { return nullptr; });
   EXPECT_FALSE(poor->insert(kBase, 16));
