@@ -223,13 +223,12 @@ public:
   }
 
 #if defined(__SSE2__)
-  // What the kSpan codes at some place say, byte by byte. Where no block starts, and of those that decode_code() has to
-  // be asked about, only the first line is not zero.
+  // What kSpan codes say, byte by byte.
   struct SpanSizes {
     __m128i starts;  // all bits set: a block starts here,
-    __m128i special; // and decode_code() has to be asked how long it is
-    __m128i whole;   // the block's granules but for the last one
-    __m128i rest;    // its bytes in that one
+    __m128i special; // and decode_code() has to be asked about it; else
+    __m128i whole;   // its granules but for the last one; 0 where none starts
+    __m128i rest;    // its bytes in that one; 0 where none starts
   };
   // Reads one byte behind them.
   static SpanSizes sizes_in_span(const uint8_t *codes) {
@@ -239,7 +238,7 @@ public:
     SpanSizes sizes;
     sizes.starts = _mm_cmpgt_epi8(first, _mm_setzero_si128());
     sizes.special = _mm_cmpgt_epi8(first, _mm_set1_epi8(kFirstSpecial - 1));
-    const __m128i plain = _mm_and_si128(first, _mm_andnot_si128(sizes.special, sizes.starts));
+    const __m128i plain = _mm_and_si128(first, sizes.starts); // or special
     sizes.whole = _mm_subs_epu8(plain, _mm_set1_epi8(kFlaggedGranule));
     // Of one granule, the code says how many bytes, 16 where it has a flag; of more, the next byte.
     const __m128i of_more = _mm_cmpgt_epi8(sizes.whole, _mm_setzero_si128());

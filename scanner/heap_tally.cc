@@ -12,7 +12,6 @@ namespace castaway {
 namespace {
 
 constexpr size_t kLine = HeapMap::kLine;
-constexpr size_t kSpan = HeapMap::kSpan;
 constexpr size_t kPage = 4096, kPagesAhead = 4;
 
 // The blocks that start in one line.
@@ -40,6 +39,8 @@ void add_each(HeapTally &sum, Line line) {
 }
 
 #if defined(__SSE2__)
+
+constexpr size_t kSpan = HeapMap::kSpan;
 
 // All bytes are what the last one was.
 __m128i last_everywhere(__m128i bytes) {

@@ -132,6 +132,7 @@ HeapTally plain_tally_of_lines(const HeapMap &map, size_t lines) {
       sum.reach = std::max(sum.reach, block.granule_end());
       ++sum.blocks;
       sum.bytes += block.size;
+      sum.large += block.size > HeapMap::kSmallBytes;
     }
   return sum;
 }
@@ -153,6 +154,10 @@ void expect_overlap_only_inside(size_t granules, size_t place, size_t distance, 
   ASSERT_EQ(found.blocks, wanted.blocks);
   ASSERT_EQ(found.bytes, wanted.bytes);
   ASSERT_EQ(found.reach, wanted.reach);
+  ASSERT_EQ(found.large, wanted.large);
+  uint64_t large = 0;
+  visit_large(kBase, map->leaf_at(kBase), kLines * HeapMap::kLine, [&](const Block &) { ++large; });
+  ASSERT_EQ(large, wanted.large);
 }
 
 TEST(Tally, FindsEveryOverlapAndNoOther) {
@@ -215,6 +220,15 @@ TEST(Inventory, SeesOverlapsOverTheEdgesOfParts) {
         heap.expect_answer_of_all_crews();
       }
     }
+}
+
+TEST(Inventory, ReachesAsFarAsABlockThatCoversParts) {
+  TestHeap heap;
+  heap.add(kBase, 5 * kPartSize);
+  heap.add(kBase + 2 * kPartSize, 64);
+  heap.add(kBase + 4 * kPartSize, 64);
+  EXPECT_EQ(heap.answer.reach, kBase + 5 * kPartSize);
+  heap.expect_answer_of_all_crews();
 }
 
 // A block that ends with its part, and one that begins with the next one.
