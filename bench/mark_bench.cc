@@ -1,7 +1,8 @@
 // How fast the scanner marks: nanoseconds per live block, for heaps of four shapes. In each, everything is live and
 // hangs from one root, blocks in memory order or, as after hours of churn, in random order.
 //
-// "sweep" is the part that does not depend on the shape: the inventory of the same heap, nothing live.
+// The inventory is the part that does not depend on the shape, and is there alone as well.
+#include "scanner/inventory.h"
 #include "scanner/scanner.h"
 #include "tests/thread_crew.h"
 
@@ -104,6 +105,12 @@ void fill_with_data(uintptr_t *words, size_t count, std::mt19937_64 &random) {
   }
 }
 
+void count_blocks(benchmark::State &state, const Heap &heap) {
+  auto total = static_cast<double>(heap.blocks.size());
+  state.counters["per_block"] =
+      benchmark::Counter(total, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+}
+
 void scan(benchmark::State &state, const Heap &heap, size_t markers = 1, bool rooted = true) {
   Range root = {reinterpret_cast<uintptr_t>(heap.blocks.data()), reinterpret_cast<uintptr_t>(heap.blocks.data() + 1)};
   Image image;
@@ -115,9 +122,7 @@ void scan(benchmark::State &state, const Heap &heap, size_t markers = 1, bool ro
     Scanner scanner(image, tables, &crew);
     if (!scanner.run() || (rooted && !scanner.leaked_blocks().empty())) state.SkipWithError("not everything was live");
   }
-  auto total = static_cast<double>(heap.blocks.size());
-  state.counters["per_block"] =
-      benchmark::Counter(total, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+  count_blocks(state, heap);
 }
 
 template <void (*kLink)(Heap &)> void BM_Mark(benchmark::State &state) {
@@ -146,6 +151,20 @@ void BM_Mark_buffers(benchmark::State &state) {
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * 4096 * 65536);
 }
 BENCHMARK(BM_Mark_buffers);
+
+// What comes before marking: one sweep of the heap map.
+void BM_Inventory(benchmark::State &state) {
+  Heap heap(4 * kMillion, static_cast<size_t>(state.range(0)));
+  for (auto _ : state) {
+    Tables tables;
+    ThreadCrew crew(static_cast<size_t>(state.range(1)));
+    castaway::Inventory inventory;
+    if (!inventory.take(*heap.map, &crew, tables) || inventory.all().blocks != heap.blocks.size())
+      state.SkipWithError("blocks are missing");
+  }
+  count_blocks(state, heap);
+}
+BENCHMARK(BM_Inventory)->UseRealTime()->ArgNames({"size", "markers"})->ArgsProduct({{16, 64, 500, 4000}, {1, 2}});
 
 // Nothing is live: inventory, list of leaks, direct and indirect.
 void BM_Everything_leaked(benchmark::State &state) {

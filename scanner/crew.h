@@ -10,7 +10,7 @@ namespace castaway {
 
 class Crew {
 public:
-  // How many should mark a heap of so many bytes, 1 at least.
+  // How many should work on a heap of so many bytes: 1 at least, and no fewer for more bytes.
   virtual size_t size_for(uint64_t heap_bytes) const = 0;
   // Calls work(context, i) for each i below `count`, all at the same time, and returns when all have returned. Number 0
   // is the caller's own thread. Where a thread cannot be had, the others do its work: work() must not need all.

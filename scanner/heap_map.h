@@ -202,13 +202,66 @@ public:
 
   // Calls visit(Block) for every block that starts in the leaf of this index.
   template <typename Visit> static void sweep_leaf(size_t index, const uint8_t *leaf, Visit visit) {
+    sweep_leaf_where(
+        index, leaf, [](size_t) { return ~uint64_t{0}; }, visit);
+  }
+  // The same for those whose bit is set in wanted(line), which is asked of lines in which something starts.
+  template <typename Wanted, typename Visit>
+  static void sweep_leaf_where(size_t index, const uint8_t *leaf, Wanted wanted, Visit visit) {
     uintptr_t base = static_cast<uintptr_t>(index) << kLeafBits;
-    for (size_t at = 0; at < kLeafGranules; at += kLine)
-      for (uint64_t starts = starts_in_line(leaf + at); starts; starts &= starts - 1) {
+    for (size_t at = 0; at < kLeafGranules; at += kLine) {
+      uint64_t starts = starts_in_line(leaf + at);
+      if (!starts) continue;
+      for (starts &= wanted(at / kLine); starts; starts &= starts - 1) {
         size_t granule = at + static_cast<size_t>(__builtin_ctzll(starts));
         visit(decode_code(base + (granule << kGranuleBits), leaf + granule));
       }
+    }
   }
+
+  // In a sweep codes are looked at by the line: nobody can predict how many blocks begin in a few bytes.
+  static constexpr size_t kLine = 64;
+  // A bit for each of the kLine bytes at `codes` that is the start of a block.
+  static uint64_t starts_in_line(const uint8_t *codes) {
+    uint64_t starts = 0;
+    for (size_t i = 0; i < kLine; i += kSpan) starts |= uint64_t{starts_in_span(codes + i)} << i;
+    return starts;
+  }
+  static constexpr size_t kSpan = 16; // code bytes looked at together
+
+  // A bit for each of the kLine bytes at `codes` whose block decode_code() has to be asked about: large ones are among
+  // them.
+  static uint64_t special_in_line(const uint8_t *codes) {
+    uint64_t special = 0;
+    for (size_t i = 0; i < kLine; i += kSpan) special |= uint64_t{special_in_span(codes + i)} << i;
+    return special;
+  }
+
+#if defined(__SSE2__)
+  // What kSpan codes say, byte by byte.
+  struct SpanSizes {
+    __m128i starts;  // all bits set: a block starts here,
+    __m128i special; // and decode_code() has to be asked about it; else
+    __m128i whole;   // its granules but for the last one; 0 where none starts
+    __m128i rest;    // its bytes in that one; 0 where none starts
+  };
+  // Reads one byte behind them.
+  static SpanSizes sizes_in_span(const uint8_t *codes) {
+    const __m128i first = _mm_loadu_si128(reinterpret_cast<const __m128i *>(codes));
+    const __m128i second = _mm_loadu_si128(reinterpret_cast<const __m128i *>(codes + 1));
+    const __m128i last_bytes = _mm_set1_epi8(kGranule - 1);
+    SpanSizes sizes;
+    sizes.starts = _mm_cmpgt_epi8(first, _mm_setzero_si128());
+    sizes.special = _mm_cmpgt_epi8(first, _mm_set1_epi8(kFirstSpecial - 1));
+    const __m128i plain = _mm_and_si128(first, sizes.starts); // or special
+    sizes.whole = _mm_subs_epu8(plain, _mm_set1_epi8(kFlaggedGranule));
+    // Of one granule, the code says how many bytes, 16 where it has a flag; of more, the next byte.
+    const __m128i of_more = _mm_cmpgt_epi8(sizes.whole, _mm_setzero_si128());
+    const __m128i missing = _mm_andnot_si128(second, _mm_and_si128(of_more, last_bytes));
+    sizes.rest = _mm_sub_epi8(_mm_min_epu8(plain, _mm_set1_epi8(kGranule)), missing);
+    return sizes;
+  }
+#endif
 
   // The block whose code stands at `code`, with its continuation behind; an empty one where none starts there.
   static Block decode_code(uintptr_t begin, const uint8_t *code) {
@@ -230,11 +283,10 @@ private:
   static constexpr uint8_t kFlaggedGranule = 0x11;
   static constexpr uint16_t kSmallBase = 0x10;
   static constexpr uint8_t kLarge = 0x7f;
+  static constexpr uint8_t kFirstSpecial = kLarge; // of starts: this and all above are special
   static constexpr uint8_t kContinuation = 0x80;
   static constexpr uint16_t kSmallFlag = 0x10;
   static constexpr int kLargeSizeBits = 48;
-  static constexpr size_t kSpan = 16; // code bytes looked at together
-  static constexpr size_t kLine = 64; // in a sweep: nobody can predict how many blocks begin in a few bytes
   // One bit of summary stands for a page of the root table, so that a sweep of a small heap reads little.
   static constexpr size_t kSummaryLeaves = 512;
   static constexpr size_t kSummaryWords = kLeaves / kSummaryLeaves / 64;
@@ -294,10 +346,17 @@ private:
 #endif
   }
 
-  static uint64_t starts_in_line(const uint8_t *codes) {
-    uint64_t starts = 0;
-    for (size_t i = 0; i < kLine; i += kSpan) starts |= uint64_t{starts_in_span(codes + i)} << i;
-    return starts;
+  // The same for those whose block is special.
+  static uint32_t special_in_span(const uint8_t *codes) {
+#if defined(__SSE2__)
+    __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i *>(codes));
+    return static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpgt_epi8(bytes, _mm_set1_epi8(kFirstSpecial - 1))));
+#else
+    uint32_t special = 0;
+    for (size_t i = 0; i < kSpan; ++i)
+      special |= static_cast<uint32_t>(is_start(codes[i]) && codes[i] >= kFirstSpecial) << i;
+    return special;
+#endif
   }
 
   // Granules from `granule`, which is no start, back to the nearest start at most kSmallGranules before it; 0 if

@@ -40,9 +40,8 @@ uint64_t Leaks::settle_loader_blocks() {
 
 void Leaks::list_unreached() {
   size_t count = 0;
-  objects_->heap().sweep([&](const Block &block) {
-    if (objects_->state(block.begin) == ObjectState::unreached && count < blocks_.size())
-      blocks_[count++] = {block.begin, block.size, false, image_->safepoint, nullptr};
+  objects_->visit_unreached([&](const Block &block) {
+    if (count < blocks_.size()) blocks_[count++] = {block.begin, block.size, false, image_->safepoint, nullptr};
   });
   blocks_ = blocks_.first(count);
 }

@@ -1,48 +1,47 @@
-// Builds the inventory of an image's objects: one sweep of the heap map, then the ranges of waiters.
+// Finds an image's objects: takes the inventory of the heap, then adds the ranges of waiters.
 //
 // Owner: scanner. Context: SNAPSHOT or a test. Fails: false when the workspace ran out.
 #include "scanner/objects.h"
+
+#include "scanner/inventory.h"
 
 #include <algorithm>
 
 namespace castaway {
 
-bool Objects::build(const Image &image, Workspace &workspace) {
+namespace {
+
+Extent extent_of(const Block &large) { return {large.begin, large.granule_end(), 0, Extent::kHeap, {}}; }
+
+} // namespace
+
+bool Objects::build(const Image &image, Crew *crew, Workspace &workspace) {
   heap_ = image.heap;
   notes_ = image.notes;
-  if (!take_inventory(workspace)) return false;
-  correct_sizes();
-  if (!add_thread_memory(image, workspace)) return false;
+  Inventory inventory;
+  if (!inventory.take(*heap_, crew, workspace)) return false;
+  take_totals(inventory.all());
+  std::span<Extent> ranges = list_thread_memory(image, workspace);
+  if (!ranges.data() || !merge_into_index(ranges, inventory.large(), workspace)) return false;
   if (!build_leaves(workspace)) return false;
   link_index();
   find_hole();
   return true;
 }
 
-// Counts the blocks, finds their bounds, and lists the large ones, which come in the order of their addresses.
-bool Objects::take_inventory(Workspace &workspace) {
-  bool complete = true;
-  uintptr_t reach = 0;
-  heap_->sweep([&](const Block &block) {
-    if (!totals_.blocks++) bounds_.begin = block.begin;
-    totals_.bytes += block.size;
-    overlaps_ |= block.begin < reach;
-    reach = std::max(reach, block.granule_end());
-    if (block.size > HeapMap::kSmallBytes)
-      complete &= large_.push(workspace, {block.begin, block.granule_end(), 0, Extent::kHeap, {}});
-  });
-  bounds_.end = reach;
-  return complete;
-}
-
-void Objects::correct_sizes() {
+// The map does not know the size of some blocks: their notes do.
+void Objects::take_totals(const HeapTally &all) {
+  totals_ = {all.blocks, all.bytes};
+  bounds_ = {all.begin, all.reach};
+  overlaps_ = all.overlaps;
   for (const BlockNote &note : notes_)
     if (Block block = heap_->decode(note.begin)) totals_.bytes -= block.size - exact_size(block);
 }
 
-bool Objects::add_thread_memory(const Image &image, Workspace &workspace) {
+// Of waiters. Without data() when the workspace ran out.
+std::span<Extent> Objects::list_thread_memory(const Image &image, Workspace &workspace) {
   std::span<Extent> ranges = take_table<Extent>(workspace, 2 * image.threads.size());
-  if (!ranges.data()) return false;
+  if (!ranges.data()) return {};
   for (size_t i = 0; i < image.threads.size(); ++i) {
     if (!is_candidate(image.threads[i])) continue;
     for (const Range &range : {image.threads[i].stack, image.threads[i].tls}) {
@@ -50,19 +49,18 @@ bool Objects::add_thread_memory(const Image &image, Workspace &workspace) {
       ranges[thread_ranges_++] = {range.begin & ~(HeapMap::kGranule - 1), range.end, 0, static_cast<uint32_t>(i), {}};
     }
   }
-  return merge_into_index(ranges.first(thread_ranges_), workspace);
+  return ranges.first(thread_ranges_);
 }
 
-// Both parts are sorted by address on their own; so is what comes out.
-bool Objects::merge_into_index(std::span<Extent> ranges, Workspace &workspace) {
-  auto before = [](const Extent &a, const Extent &b) { return a.begin < b.begin; };
-  sort_table(ranges, before);
-  index_ = take_table<Extent>(workspace, ranges.size() + large_.size());
+// Large blocks are sorted by address already; so is what comes out.
+bool Objects::merge_into_index(std::span<Extent> ranges, std::span<const Block> large, Workspace &workspace) {
+  sort_table(ranges, [](const Extent &a, const Extent &b) { return a.begin < b.begin; });
+  index_ = take_table<Extent>(workspace, ranges.size() + large.size());
   if (!index_.data()) return false;
   uintptr_t reach = 0;
   for (size_t i = 0, range = 0, block = 0; i < index_.size(); ++i) {
-    bool take_range = block == large_.size() || (range < ranges.size() && before(ranges[range], large_[block]));
-    index_[i] = take_range ? ranges[range++] : large_[block++];
+    bool take_range = block == large.size() || (range < ranges.size() && ranges[range].begin < large[block].begin);
+    index_[i] = take_range ? ranges[range++] : extent_of(large[block++]);
     index_[i].reach = reach = std::max(reach, index_[i].end);
   }
   if (index_.empty()) return true;

@@ -5,11 +5,13 @@
 // before, and a code of the map what begins there. What those cannot find, the far granules of large blocks and the
 // memory of waiters, is in one index sorted by address, of which each leaf knows its part.
 //
-// Owner: scanner. Context: SNAPSHOT or a test; one thread. Fails: build() returns false when the workspace ran out.
-// Invariant: every object lies within bounds() and outside of hole(), and leaf() may be asked only of addresses within
-// the bounds.
+// Owner: scanner. Context: SNAPSHOT or a test; one thread, and those of a Crew in build(). Fails: build() returns false
+// when the workspace ran out. Invariant: every object lies within bounds() and outside of hole(), and leaf() may be
+// asked only of addresses within the bounds.
 #pragma once
 
+#include "scanner/crew.h"
+#include "scanner/heap_tally.h"
 #include "scanner/image.h"
 #include "scanner/scanner.h"
 #include "scanner/tables.h"
@@ -62,6 +64,7 @@ struct Leaf {
   uint32_t number;      // of those with codes, in the order of addresses
 
   StateBits state_bits(size_t granule) const {
+    static_assert(HeapMap::kLine == 64); // a word for each line of codes
     constexpr size_t kLow = HeapMap::kLeafGranules / 64;
     uint64_t *high = states + granule / 64;
     return {high[0], high[kLow], uint64_t{1} << (granule % 64)};
@@ -77,7 +80,8 @@ inline bool is_candidate(const ThreadImage &thread) { return thread.is_waiter &&
 
 class Objects {
 public:
-  bool build(const Image &image, Workspace &workspace);
+  // `crew` may be null.
+  bool build(const Image &image, Crew *crew, Workspace &workspace);
 
   const Range &bounds() const { return bounds_; }
   // The largest part of the bounds in which there is nothing. A heap often lies in two places far from each other, one
@@ -109,6 +113,16 @@ public:
   // Of the heap block that begins here.
   StateBits block_states(uintptr_t begin) const { return leaf(begin).state_bits(HeapMap::granule_in_leaf(begin)); }
 
+  // Calls visit(Block) for every heap block that is unreached, in address order.
+  template <typename Visit> void visit_unreached(Visit visit) const {
+    for (uintptr_t begin : leaf_begins_) {
+      StateBits states = leaf(begin).state_bits(0);
+      const uint64_t *high = &states.high, *low = &states.low;
+      auto unreached = [=](size_t line) { return ~(high[line] | low[line]); };
+      HeapMap::sweep_leaf_where(begin >> HeapMap::kLeafBits, leaf(begin).codes, unreached, visit);
+    }
+  }
+
   // Calls visit(Object) for every object that contains `address`. At most one where nothing overlaps.
   template <typename Visit> void visit_at(uintptr_t address, Visit visit) const {
     if (!bounds_.contains(address)) return;
@@ -132,10 +146,9 @@ public:
   }
 
 private:
-  bool take_inventory(Workspace &workspace);
-  void correct_sizes();
-  bool add_thread_memory(const Image &image, Workspace &workspace);
-  bool merge_into_index(std::span<Extent> ranges, Workspace &workspace);
+  void take_totals(const HeapTally &all);
+  std::span<Extent> list_thread_memory(const Image &image, Workspace &workspace);
+  bool merge_into_index(std::span<Extent> ranges, std::span<const Block> large, Workspace &workspace);
   bool build_leaves(Workspace &workspace);
   void link_index();
   void find_hole();
@@ -155,7 +168,6 @@ private:
   std::span<Leaf> leaves_;
   std::span<uintptr_t> leaf_begins_;
   std::span<Extent> index_;
-  GrowingTable<Extent> large_;
 };
 
 } // namespace castaway

@@ -52,7 +52,7 @@ bool Scanner::start() {
 }
 
 bool Scanner::State::build(const Image &image, Crew *crew, Workspace &workspace) {
-  if (!objects.build(image, workspace) || !fixpoint.build(image, objects, workspace)) return false;
+  if (!objects.build(image, crew, workspace) || !fixpoint.build(image, objects, workspace)) return false;
   markers = crew ? crew->size_for(objects.totals().bytes) : 1;
   size_t all = objects.leaf_begins().size() * WindowQueue::kPerLeaf;
   paths = take_table<uint32_t>(workspace, image.threads.size());

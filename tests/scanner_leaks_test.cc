@@ -186,6 +186,27 @@ TEST(Leaked, ComeInAddressOrder) {
   EXPECT_LT(scan.scanner.leaked_blocks()[1].begin, scan.scanner.leaked_blocks()[2].begin);
 }
 
+// In each place of a line of the map, beside others that are live, in lines that are all live or all lost; and with
+// leaves of the map before and behind in which no block is left.
+TEST(Leaked, AreFoundAmongAnyLiveOnes) {
+  World world(size_t{200} << 20);
+  auto empty_leaf = [&](uintptr_t at) { world.map->insert(at, 16), world.map->erase(at); };
+  empty_leaf(world.heap_range().begin - (uintptr_t{1} << 30));
+  empty_leaf(world.heap_range().end + (uintptr_t{1} << 30));
+  Leaks lost;
+  uintptr_t begin = world.heap_range().begin + (uintptr_t{60} << 20);
+  for (size_t i = 0; i < 20'000; ++i) { // over some edge of a leaf, and all over its lines
+    bool all_lost = i / 64 % 7 == 0, all_live = i / 64 % 7 == 1;
+    size_t size = 1 + i % 48;
+    uintptr_t block = world.block_at(begin + i * 48 + i / 999 * (uintptr_t{1} << 22), size);
+    if (all_lost || (!all_live && i % 5 == 3))
+      lost[block] = false;
+    else
+      world.root(block + i % size);
+  }
+  for (size_t markers : {1, 2}) EXPECT_EQ(leaks_of(Scan(world, markers)), lost);
+}
+
 // ---- no memory
 
 TEST(Workspace, RunningOutAnywhereIsReported) {

@@ -1,0 +1,39 @@
+// What the blocks in a stretch of the heap map come to, without a look at each of them.
+//
+// Owner: scanner. Context: SNAPSHOT or an image that nobody writes. Thread-safe: it only reads.
+#pragma once
+
+#include "scanner/heap_map.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace castaway {
+
+struct HeapTally {
+  uint64_t blocks = 0;
+  uint64_t bytes = 0;
+  uint64_t large = 0;    // of the blocks, those longer than HeapMap::kSmallBytes
+  uintptr_t begin = 0;   // of the first one
+  uintptr_t reach = 0;   // the furthest end of their granules
+  bool overlaps = false; // one begins within the granules of another one
+
+  // Adds what comes behind this in the order of addresses.
+  void append(const HeapTally &next);
+};
+
+// Of the blocks that start in `count` granules of a leaf, whose codes these are. `base` is the first granule's address,
+// `count` a multiple of HeapMap::kLine.
+HeapTally tally(uintptr_t base, const uint8_t *codes, size_t count);
+
+// Calls visit(Block) for each of them that is longer than HeapMap::kSmallBytes.
+template <typename Visit> void visit_large(uintptr_t base, const uint8_t *codes, size_t count, Visit visit) {
+  for (size_t at = 0; at < count; at += HeapMap::kLine)
+    for (uint64_t special = HeapMap::special_in_line(codes + at); special; special &= special - 1) {
+      size_t granule = at + static_cast<size_t>(__builtin_ctzll(special));
+      Block block = HeapMap::decode_code(base + (granule << HeapMap::kGranuleBits), codes + granule);
+      if (block.size > HeapMap::kSmallBytes) visit(block);
+    }
+}
+
+} // namespace castaway
