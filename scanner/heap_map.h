@@ -257,7 +257,8 @@ public:
     sizes.whole = _mm_subs_epu8(plain, _mm_set1_epi8(kFlaggedGranule));
     // Of one granule, the code says how many bytes, 16 where it has a flag; of more, the next byte.
     const __m128i of_more = _mm_cmpgt_epi8(sizes.whole, _mm_setzero_si128());
-    const __m128i missing = _mm_andnot_si128(second, _mm_and_si128(of_more, last_bytes));
+    const __m128i missing =
+        _mm_and_si128(_mm_sub_epi8(_mm_setzero_si128(), second), _mm_and_si128(of_more, last_bytes));
     sizes.rest = _mm_sub_epi8(_mm_min_epu8(plain, _mm_set1_epi8(kGranule)), missing);
     return sizes;
   }
