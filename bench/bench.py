@@ -419,8 +419,9 @@ def spread(values):
 def servers(bench):
     seconds, interval = bench.choose((4, 2), (12, 10))
     table = Table(f"Servers under load, a safepoint every {interval} s", [
-        "", "requests/s, plain", "castaway", "ratio", "p99 us, plain", "castaway, outside safepoints", "ratio",
-        "inside", "% of time inside", "longest, ms, plain", "castaway"], plot=("castaway / plain", [3, 6], False))
+        "", "requests/s, plain", "castaway", "throughput, ratio", "p99 us, plain", "castaway, outside safepoints",
+        "p99, ratio", "inside", "% of time inside", "longest, ms, plain", "castaway"],
+                  plot=("castaway / plain", [3, 6], False))
     bench.remark("The server, and what castaway starts from it, has one processor, the load another one. Throughput and "
                  "p99 are medians of quarter seconds; castaway's throughput is less by what safepoints took of it. A "
                  "safepoint lasts from the stop until its report is written.")
