@@ -1,4 +1,4 @@
-// What a process's earlier profiles say of its code, so that a safepoint looks up only what is new to it.
+// What a process's earlier profiles, or its siblings', say of its code, so that a safepoint looks up only what is new.
 //
 // Most stacks of a process are the same at each safepoint, and reading debug information is most of a reporter's work.
 // Taken over is what came from debug information, for code of files with a build id: in another file, or in the same

@@ -1,5 +1,6 @@
 #include "profile/file.h"
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -61,13 +62,12 @@ Result<std::vector<std::byte>> read_file(const std::string &path, size_t limit) 
 
 Result<std::vector<std::byte>> read_descriptor(int fd, size_t limit) {
   std::vector<std::byte> bytes;
+  std::array<std::byte, 64 << 10> part; // of what is to be read: to clear room for more takes longer than to read it
   for (;;) {
-    const size_t old_size = bytes.size();
-    bytes.resize(old_size + (size_t(1) << 20));
-    const auto count = read(fd, bytes.data() + old_size, bytes.size() - old_size);
+    const auto count = read(fd, part.data(), part.size());
     if (count < 0) return Error{os_error(errno)};
-    bytes.resize(old_size + static_cast<size_t>(count));
     if (count == 0) return bytes;
+    bytes.insert(bytes.end(), part.begin(), part.begin() + count);
     if (bytes.size() > limit) return Error{"larger than " + std::to_string(limit) + " bytes"};
   }
 }

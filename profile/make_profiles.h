@@ -17,7 +17,7 @@ struct Profiles {
   std::string trouble;
 };
 
-// `earlier`: of the same process; may be null.
+// `earlier`: what earlier profiles know; may be null.
 Profiles make_profiles(const Capture &capture, const EarlierSymbols *earlier = nullptr);
 
 } // namespace castaway

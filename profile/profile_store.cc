@@ -73,6 +73,14 @@ std::optional<uint64_t> sequence_of(std::string_view name, std::string_view pref
   return parse_decimal(name.substr(prefix.size(), name.size() - prefix.size() - kSuffix.size()));
 }
 
+// Whether `name` is that of a profile of `kind` of any process that is called `comm`.
+bool is_profile_of(std::string_view name, std::string_view comm, std::string_view kind) {
+  if (!name.starts_with(comm) || name.size() == comm.size() || name[comm.size()] != '.') return false;
+  name.remove_prefix(comm.size() + 1);
+  const auto pid = name.substr(0, name.find('.'));
+  return parse_decimal(pid) && sequence_of(name.substr(pid.size()), "." + std::string(kind) + ".");
+}
+
 } // namespace
 
 std::string safe_comm(std::string_view comm) {
@@ -85,7 +93,7 @@ std::string safe_comm(std::string_view comm) {
 }
 
 ProfileStore::ProfileStore(int directory, std::string_view comm, uint64_t pid)
-    : directory_(directory), process_(safe_comm(comm) + "." + std::to_string(pid) + ".") {}
+    : directory_(directory), comm_(safe_comm(comm)), process_(comm_ + "." + std::to_string(pid) + ".") {}
 
 Result<StoredProfile> ProfileStore::put(std::string_view kind, uint64_t seq, uint64_t keep,
                                         std::string_view bytes) const {
@@ -104,10 +112,20 @@ std::vector<std::byte> ProfileStore::earlier(std::string_view kind, uint64_t seq
   constexpr uint64_t kTries = 3;
   for (uint64_t back = 1; back <= kTries && back < seq; back++) {
     const auto name = process_ + std::string(kind) + "." + std::to_string(seq - back) + std::string(kSuffix);
-    const Descriptor file(openat(directory_, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-    if (auto bytes = read_own(file.get()); !bytes.empty()) return bytes; // nothing where it could not be opened
+    if (auto bytes = read(name); !bytes.empty()) return bytes;
+  }
+  uint64_t tries = kTries;
+  for (const auto &name : list(directory_)) {
+    if (name.starts_with(process_) || !is_profile_of(name, comm_, kind)) continue;
+    if (auto bytes = read(name); !bytes.empty()) return bytes;
+    if (--tries == 0) break;
   }
   return {};
+}
+
+std::vector<std::byte> ProfileStore::read(const std::string &name) const {
+  const Descriptor file(openat(directory_, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  return read_own(file.get()); // nothing where it could not be opened
 }
 
 bool ProfileStore::is_denied() const {

@@ -36,8 +36,9 @@ public:
   // Stores `bytes` as the newest profile of `kind`. REQUIRES: keep >= 1.
   Result<StoredProfile> put(std::string_view kind, uint64_t seq, uint64_t keep, std::string_view bytes) const;
 
-  // The profile of `kind` with the number before `seq`, or the one or two before that; nothing if they cannot be read,
-  // are another user's, or are larger than 64 MiB.
+  // The profile of `kind` with the number before `seq`, or the one or two before that; else, as for the first one of a
+  // server's new worker, any of a process with the same name; nothing if they cannot be read, are another user's, or
+  // are larger than 64 MiB.
   std::vector<std::byte> earlier(std::string_view kind, uint64_t seq) const;
 
   // Whether the directory takes no new file from this process, so that another one has to write: it has changed its
@@ -45,12 +46,13 @@ public:
   bool is_denied() const;
 
 private:
+  std::vector<std::byte> read(const std::string &name) const;
   Status write(const std::string &name, std::string_view bytes) const;
   Status link(const std::string &target, const std::string &name) const;
   Status remove_old(const std::string &prefix, uint64_t newest, uint64_t keep) const;
 
   int directory_;
-  std::string process_; // "<comm>.<pid>."
+  std::string comm_, process_; // "<comm>" and "<comm>.<pid>."
 };
 
 } // namespace castaway

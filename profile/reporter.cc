@@ -67,8 +67,8 @@ std::string store(const ProfileStore &files, const Capture &capture, std::string
   return stored->name;
 }
 
-// What the last profiles of this process know of its code. They only save work: whatever is wrong with them, this
-// report is made.
+// What the last profiles of this process, or of one like it, know of its code. They only save work: whatever is wrong
+// with them, this report is made.
 EarlierSymbols earlier_symbols(const ProfileStore &files, uint64_t seq) {
   EarlierSymbols symbols;
   try {

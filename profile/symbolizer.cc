@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <mutex>
 #include <unistd.h>
 
@@ -16,6 +17,35 @@ namespace {
 int find_no_debug_information(Dwfl_Module *, void **, const char *, Dwarf_Addr, const char *, const char *, GElf_Word,
                               char **) {
   return -1;
+}
+
+// Whether libdwfl would find a file of debug information by name, or at least something in its place: beside the file,
+// below .debug there, or below /usr/lib/debug with its directory or the end of that.
+bool has_named_debug_file(std::string_view path, const char *link) {
+  const std::filesystem::path file(path);
+  const auto name = link == nullptr ? file.filename().string() + ".debug" : std::string(link);
+  std::error_code ignored;
+  const auto is_there = [&](const std::filesystem::path &candidate) {
+    return std::filesystem::exists(candidate, ignored) && !std::filesystem::equivalent(candidate, file, ignored);
+  };
+  const auto directory = file.parent_path();
+  if (is_there(directory / name) || is_there(directory / ".debug" / name)) return true;
+  const auto below = directory.relative_path();
+  for (auto from = below.begin();; from++) {
+    std::filesystem::path candidate("/usr/lib/debug");
+    for (auto part = from; part != below.end(); part++) candidate /= *part;
+    if (is_there(candidate / name)) return true;
+    if (from == below.end()) return false;
+  }
+}
+
+// libdwfl's own way ends at debuginfod: to learn that there is no server, it loads an HTTP library and thirty others,
+// which would be half of a small report. So it is asked only where there is a file to find.
+int find_debug_information(Dwfl_Module *module, void **data, const char *name, Dwarf_Addr base, const char *file,
+                           const char *link, GElf_Word checksum, char **found) {
+  const int fd = dwfl_build_id_find_debuginfo(module, data, name, base, file, link, checksum, found);
+  if (fd >= 0 || file == nullptr || !has_named_debug_file(file, link)) return fd;
+  return dwfl_standard_find_debuginfo(module, data, name, base, file, link, checksum, found);
 }
 
 // libdwfl asks debuginfod servers where this variable names some: a reporter waits for no network.
@@ -38,7 +68,9 @@ std::string with_offset(const std::string &name, uint64_t offset) {
 struct Symbolizer::ModuleSymbols {
   ModuleSymbols(const Module &module, SymbolDetail detail, std::string &debug_path) {
     debug_path_pointer = debug_path.empty() ? nullptr : debug_path.data();
-    callbacks.find_debuginfo = detail == SymbolDetail::full ? dwfl_standard_find_debuginfo : find_no_debug_information;
+    // Another path than the usual is a test's.
+    auto *usual = debug_path.empty() ? find_debug_information : dwfl_standard_find_debuginfo;
+    callbacks.find_debuginfo = detail == SymbolDetail::full ? usual : find_no_debug_information;
     callbacks.debuginfo_path = &debug_path_pointer;
     if (!module.file || module.file->path().empty()) return;
     auto file = open_file(module.file->path());

@@ -37,6 +37,7 @@ struct AgentState {
   bool under_way = false;
   uint64_t number = 0;  // of the last safepoint
   uint64_t next_ns = 0; // when the next periodic one is due; 0 = never
+  bool forked = false;  // this process is a copy of one that had an agent
   uint64_t not_before_ns = 0;
   uint64_t began_ns = 0;
   int tries = 0;

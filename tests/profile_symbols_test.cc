@@ -144,6 +144,18 @@ TEST_F(EarlierFiles, OfTheSafepointsBeforeAreRead) {
   EXPECT_EQ(count_of(report_at(20), kKnown), count) << "too long ago";
 }
 
+// A server's workers run the same code; the first report of each need not read all debug information again.
+TEST_F(EarlierFiles, OfProcessesWithTheSameNameAreReadWhereThereAreNone) {
+  const auto count = count_of(report_at(1), kKnown);
+  for (const auto *name : {"another", "server.x", "server"}) {
+    const bool is_sibling = std::string_view(name) == "server";
+    rename_in_files(1);
+    for (const auto *kind : {"leak", "threads"})
+      fs::rename(file_of(kind, 1), dir_ + "/" + name + ".17." + kind + ".3.pb.gz");
+    EXPECT_EQ(count_of(report_at(1), is_sibling ? kRenamed : kKnown), count) << name;
+  }
+}
+
 TEST_F(EarlierFiles, OfAnotherUserAreNot) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can give files away";
   const auto count = count_of(report_at(1), kKnown);

@@ -68,6 +68,63 @@ TEST(SlowSnapshot, TheProfileTellsWhatItCostAfterThePause) {
   target.expect_clean_end();
 }
 
+struct Standing {
+  int group = 0, session = 0, nice = -1;
+  std::string autogroup; // empty where the kernel has none
+};
+
+Standing standing_of(pid_t task) {
+  fs::path proc = "/proc/" + std::to_string(task);
+  Standing standing;
+  std::string stat = text_of(proc / "stat");
+  sscanf(stat.c_str() + std::min(stat.rfind(')'), stat.size()),
+         ") %*c %*d %d %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %d", &standing.group, &standing.session,
+         &standing.nice);
+  standing.autogroup = text_of(proc / "autogroup");
+  return standing;
+}
+
+// A copy of `target`, or the reporter that it has become: a part of its command line tells.
+pid_t find_helper(pid_t target, std::string_view part) {
+  for (pid_t helper : helpers_of(target)) {
+    fs::path proc = "/proc/" + std::to_string(helper);
+    if (text_of(proc / "oom_score_adj") == "1000\n" && text_of(proc / "cmdline").find(part) != std::string::npos)
+      return helper;
+  }
+  return 0;
+}
+
+// Its own session would be a group of its own for the scheduler, in which a low priority says nothing.
+void expect_to_stand_back(pid_t target, std::string_view part, int nice) {
+  Standing first = standing_of(target), found;
+  pid_t helper = 0;
+  ASSERT_TRUE(eventually([&] {
+    helper = find_helper(target, part);
+    found = standing_of(helper);
+    return found.nice == nice;
+  })) << part;
+  EXPECT_EQ(found.group, helper) << "signals of terminals would end it";
+  EXPECT_EQ(found.session, first.session);
+  EXPECT_EQ(found.autogroup, first.autogroup);
+  for (const auto &task : fs::directory_iterator("/proc/" + std::to_string(target) + "/task"))
+    EXPECT_EQ(standing_of(std::stoi(task.path().filename())).nice, first.nice) << "the target's own";
+}
+
+TEST(SlowSnapshot, SnapshotAndReporterStandBackBehindTheTarget) {
+  TemporaryDirectory directory;
+  std::string slow; // to match with: seconds
+  for (int i = 0; i < 400'000; ++i) slow += "leak:*a*b*c*d*e*f*" + std::to_string(i) + "*\n";
+  Target target({program("hostile"), "lost_waiter"},
+                {.more = {"CASTAWAY_FAULT=slow", "CASTAWAY_SUPPRESSIONS=" + directory.file("suppressions", slow)}});
+  target.await_ready();
+  int usual = standing_of(target.process().pid()).nice;
+  Process snap({{castaway(), "snap", "--wait", std::to_string(target.process().pid())}});
+  expect_to_stand_back(target.process().pid(), "lost_waiter", std::min(usual + 10, 19));
+  expect_to_stand_back(target.process().pid(), "report", 19);
+  EXPECT_EQ(snap.finish().how, "exit 0");
+  target.expect_clean_end();
+}
+
 // A bit of state for each granule, 0.6 MB, and what waits to be read.
 TEST(Snapshot, TheProfileTellsWhatMemoryItTook) {
   Target target({program("hostile"), "many_blocks"}, {.interval = "0", .sample_bytes = "524288"});

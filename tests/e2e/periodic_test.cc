@@ -158,6 +158,30 @@ TEST(Check, SuppressedLeaksPass) {
   }
 }
 
+// Workers that are forked at once do not all stop at once: their first safepoints come some of the interval early.
+TEST(Forked, ProcessesMakeTheirFirstSafepointsApart) {
+  if (installed("python3").empty()) GTEST_SKIP() << "python3 is not installed";
+  Target target({installed("python3"), "-c",
+                 "import os, sys, time\n"
+                 "for each in range(6):\n"
+                 "  if os.fork() == 0: time.sleep(3); os._exit(0)\n"
+                 "print('READY', flush=True)\n"
+                 "sys.stdin.read()"},
+                {.interval = "2s", .more = {"CASTAWAY_SYMBOLIZE=off"}});
+  target.await_ready();
+  std::vector<fs::file_time_type> times;
+  auto all_there = [&] {
+    times.clear();
+    for (const std::string &path : target.profiles())
+      if (path.ends_with(".leak.1.pb.gz") && path.find("." + std::to_string(target.process().pid()) + ".") == path.npos)
+        times.push_back(fs::last_write_time(path));
+    return times.size() == 6;
+  };
+  ASSERT_TRUE(eventually(all_there)) << times.size();
+  auto [first, last] = std::minmax_element(times.begin(), times.end());
+  EXPECT_GT(Seconds(*last - *first).count(), 0.15) << "of half a second that they may be apart";
+}
+
 struct FollowCase {
   const char *follow;
   bool parent, child;

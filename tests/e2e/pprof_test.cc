@@ -33,20 +33,23 @@ class Pprof : public testing::TestWithParam<PprofCase> {
 protected:
   void SetUp() override {
     if (installed("go").empty()) GTEST_SKIP() << "go is not installed";
+    // The program itself: what `go tool` starts would outlive it.
+    Ended named = run({{installed("go"), "tool", "-n", "pprof"}, {"HOME=" + home_.path().string()}});
+    ASSERT_EQ(named.how, "exit 0") << named.errors;
+    program_ = named.output.substr(0, named.output.find('\n'));
     target_ = std::make_unique<Target>(std::vector<std::string>{program(GetParam().program), GetParam().program_case});
     target_->await_ready();
     profile_ = target_->snap().path();
     if (std::string_view(GetParam().kind) == "threads") profile_.replace(profile_.find(".leak."), 6, ".threads.");
   }
   Command pprof(std::vector<std::string> options) {
-    Command command{{installed("go"), "tool", "pprof"},
-                    {"HOME=" + home_.path().string(), "PPROF_TMPDIR=" + home_.path().string()}};
+    Command command{{program_}, {"HOME=" + home_.path().string(), "PPROF_TMPDIR=" + home_.path().string()}};
     command.arguments.insert(command.arguments.end(), options.begin(), options.end());
     command.arguments.push_back(profile_);
     return command;
   }
   std::unique_ptr<Target> target_;
-  std::string profile_;
+  std::string program_, profile_;
   TemporaryDirectory home_;
 };
 
@@ -93,6 +96,8 @@ TEST_P(Pprof, WebPageShowsTheFunction) {
   std::string drawn = shown.output.substr(std::min(shown.output.size(), shown.output.find("<svg")));
   EXPECT_NE(drawn.find(GetParam().function), std::string::npos) << shown.output.substr(0, 5000);
   server.signal(SIGTERM);
+  EXPECT_EQ(server.finish().how, "signal 15");
+  EXPECT_NE(run({{curl, "-sf", "-o", "/dev/null", page}}).how, "exit 0") << "nothing is left behind";
 }
 
 INSTANTIATE_TEST_SUITE_P(, Pprof, testing::ValuesIn(kCases),

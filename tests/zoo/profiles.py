@@ -59,6 +59,7 @@ class Profile:
     path: pathlib.Path
     samples: list
     comments: list
+    time_ns: int = 0  # of the wall clock, when all threads had been stopped
 
     def comment(self, key):
         return next((text[len(key) + 2 :] for text in self.comments if text.startswith(key + ": ")), "")
@@ -77,7 +78,7 @@ class Profile:
 
 
 def read(path):
-    strings, functions, locations, raw_samples, comments = [], {}, {}, [], []
+    strings, functions, locations, raw_samples, comments, time_ns = [], {}, {}, [], [], 0
     for number, value in _fields(gzip.decompress(path.read_bytes())):
         if number == 2:
             raw_samples.append(value)
@@ -94,10 +95,12 @@ def read(path):
             functions[function.get(1, 0)] = function.get(2, 0)
         elif number == 6:
             strings.append(value.decode(errors="replace"))
+        elif number == 9:
+            time_ns = value
         elif number == 13:
             comments += _packed(value)
     samples = [_sample(raw, strings, functions, locations) for raw in raw_samples]
-    return Profile(path, samples, [strings[index] for index in comments])
+    return Profile(path, samples, [strings[index] for index in comments], time_ns)
 
 
 def _sample(raw, strings, functions, locations):
@@ -124,3 +127,14 @@ def processes(directory):
         if parts:
             found.setdefault(parts[1], []).append((int(parts[2]), path))
     return {name: [read(path) for _, path in sorted(paths)] for name, paths in sorted(found.items())}
+
+
+def safepoint_times(directory):
+    """[(begin, end)] of all safepoints that left a profile, of all processes, in ns of the wall clock: from the stop
+    until the report was written."""
+    found = []
+    for profile in (each for several in processes(directory).values() for each in several):
+        written = [profile.path, profile.path.with_name(profile.path.name.replace(".leak.", ".threads."))]
+        end = max(path.stat().st_mtime_ns for path in written if path.exists())
+        found.append((profile.time_ns - int(profile.pause_ms() * 1e6), end))
+    return found
