@@ -61,7 +61,7 @@ size_t bucket_of(uintptr_t begin) { return (hash(begin >> 4) >> 40) & (kBuckets 
   return shard.nodes != nullptr;
 }
 
-// Without the lock; null: perhaps there is none.
+// The node of this address, live or dead, without the lock. Null: perhaps there is none.
 [[gnu::always_inline]] inline Node *find_soon(const Shard &shard, uintptr_t begin) {
   constexpr int kMostSteps = 64; // a chain that is being changed could lead in a circle
   Node *nodes = load(shard.nodes);
@@ -69,7 +69,7 @@ size_t bucket_of(uintptr_t begin) { return (hash(begin >> 4) >> 40) & (kBuckets 
   uint32_t index = load(shard.buckets[bucket_of(begin)]);
   for (int i = 0; index != 0 && i < kMostSteps; ++i) {
     Node &node = nodes[index - 1];
-    if (load(node.entry.begin) == begin && load(node.live)) return &node;
+    if (load(node.entry.begin) == begin) return &node;
     index = load(node.next);
   }
   return nullptr;
@@ -103,7 +103,7 @@ uint32_t new_node(Shard &shard) {
 }
 
 // The node of this address, live or dead; null where there is none.
-[[gnu::always_inline]] inline Node *find(Shard &shard, uintptr_t begin) {
+Node *find(Shard &shard, uintptr_t begin) {
   for (uint32_t index = shard.buckets[bucket_of(begin)]; index != 0; index = shard.nodes[index - 1].next)
     if (shard.nodes[index - 1].entry.begin == begin) return &shard.nodes[index - 1];
   return nullptr;
@@ -114,7 +114,7 @@ Node *find_live(Shard &shard, uintptr_t begin) {
 }
 
 // A node for `begin`, which has none, in its chain and dead; null when there is no room.
-[[gnu::noinline]] Node *add(Shard &shard, uintptr_t begin) {
+Node *add(Shard &shard, uintptr_t begin) {
   uint32_t &bucket = shard.buckets[bucket_of(begin)];
   for (uint32_t index = bucket; index != 0; index = shard.nodes[index - 1].next)
     if (Node &node = shard.nodes[index - 1]; !load(node.live)) return store(node.entry.begin, begin), &node;
@@ -127,7 +127,7 @@ Node *find_live(Shard &shard, uintptr_t begin) {
   return &node;
 }
 
-[[gnu::always_inline]] inline Node *node_for(Shard &shard, uintptr_t begin) {
+[[gnu::noinline]] Node *node_for(Shard &shard, uintptr_t begin) {
   if (__builtin_expect(!shard.nodes, 0) && !make_ready(shard)) return nullptr;
   Node *node = find(shard, begin);
   return node ? node : add(shard, begin);
@@ -152,15 +152,18 @@ SideEntry *entry_for(Shard &shard, uintptr_t begin) {
 [[gnu::always_inline]] inline Node *find_own(uintptr_t begin) {
   Shard &shard = shard_of(begin);
   Node *node = find_soon(shard, begin);
-  return __builtin_expect(node != nullptr, 1) ? node : find_surely(shard, begin);
+  return __builtin_expect(node && load(node->live), 1) ? node : find_surely(shard, begin);
 }
 
 } // namespace
 
 bool put(const SideEntry &entry) {
   Shard &shard = shard_of(entry.begin);
+  Node *node =
+      find_soon(shard, entry.begin); // before the lock: what is read behind a locked operation has to wait for it
   SpinGuard guard(shard.lock);
-  Node *node = guard ? node_for(shard, entry.begin) : nullptr;
+  if (!guard) return false;
+  if (__builtin_expect(!node || load(node->entry.begin) != entry.begin, 0)) node = node_for(shard, entry.begin);
   if (!node) return false;
   write(node->entry, entry);
   store(node->live, true); // last: who walks over all nodes sees the whole entry
