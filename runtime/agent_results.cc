@@ -106,7 +106,7 @@ void watch_reported(const AgentState &agent) {
   for (const PastBlock &block : history.blocks) {
     if (!block.reported || !side_table::mark_reported(block.begin, block.size)) continue;
     if (heap_map.set_flag(block.begin, block.size)) continue;
-    side_table::take(block.begin);
+    side_table::unmark_reported(block.begin);
     if (block.reported == 1) count_refuted();
   }
   sys::unmap_memory(history.blocks.data(), history.blocks.size_bytes());

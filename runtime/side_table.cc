@@ -1,4 +1,10 @@
 // The side table; see side_table.h. Chained hashing with index links, one spin lock a shard.
+//
+// Entries are taken out without the lock: the search may be led astray by nodes that move to other chains meanwhile, so
+// what it finds is true and what it does not find is looked for again under the lock. It finds only a live node with
+// the right address, and that is the block's own: nobody makes another one for this address, or gives this node away,
+// but the thread that owns the block, and that is the one that searches. To take the entry out is then one store: the
+// node is dead. Its chain, and the node's new use, are the business of who holds the lock.
 #include "runtime/side_table.h"
 
 #include "runtime/memory.h"
@@ -8,94 +14,183 @@ namespace castaway::side_table {
 Shard shards[kShards];
 
 namespace {
+[[gnu::always_inline]] inline uint64_t hash(uint64_t number) { return number * 0x9e3779b97f4a7c15u; }
+} // namespace
 
-uint64_t hash(uint64_t number) { return number * 0x9e3779b97f4a7c15u; }
 // Blocks near each other are in one shard: those of one thread, as most allocators give them out, so that threads
 // seldom write to the same shard.
 Shard &shard_of(uintptr_t begin) {
   constexpr int kRegionBits = 12; // wider, and who frees what another thread allocates would meet it too often
   return shards[hash(begin >> kRegionBits) >> 58];
 }
-uint32_t &bucket_of(Shard &shard, uintptr_t begin) { return shard.buckets[(hash(begin >> 4) >> 40) & (kBuckets - 1)]; }
 
-bool ready(Shard &shard) {
-  if (shard.nodes) return true;
+namespace {
+
+// What is read without the lock, or written beside such readers.
+template <typename T> [[gnu::always_inline]] inline T load(const T &word) {
+  return __atomic_load_n(&word, __ATOMIC_ACQUIRE);
+}
+template <typename T> [[gnu::always_inline]] inline void store(T &word, T value) {
+  __atomic_store_n(&word, value, __ATOMIC_RELEASE);
+}
+
+// Field by field, also where a register would hold several: what was just written in parts is not read as a whole
+// before it has reached the cache.
+[[gnu::always_inline]] inline void write(SideEntry &to, const SideEntry &from) {
+  store(to.size, from.size);
+  store(to.time_ns, from.time_ns);
+  store(to.stack.id, from.stack.id);
+  store(to.stack.weight, from.stack.weight);
+  store(to.loader, from.loader);
+  store(to.ignored, from.ignored);
+  store(to.reported, from.reported);
+  store(to.shared, from.shared);
+}
+
+SideEntry read(const SideEntry &entry) {
+  return {
+      load(entry.begin),  load(entry.size),    load(entry.time_ns),  {load(entry.stack.id), load(entry.stack.weight)},
+      load(entry.loader), load(entry.ignored), load(entry.reported), load(entry.shared)};
+}
+
+size_t bucket_of(uintptr_t begin) { return (hash(begin >> 4) >> 40) & (kBuckets - 1); }
+
+[[gnu::noinline]] bool make_ready(Shard &shard) {
   if (!shard.buckets) shard.buckets = static_cast<uint32_t *>(own_memory(kBuckets * sizeof(uint32_t)));
-  if (shard.buckets) shard.nodes = static_cast<Node *>(own_memory(kEntries * sizeof(Node)));
+  if (shard.buckets) store(shard.nodes, static_cast<Node *>(own_memory(kEntries * sizeof(Node))));
   return shard.nodes != nullptr;
 }
 
-// The link that leads to the node of `begin`, or the 0 at the end of its chain.
-uint32_t *find(Shard &shard, uintptr_t begin) {
-  uint32_t *link = &bucket_of(shard, begin);
-  while (*link != 0 && shard.nodes[*link - 1].entry.begin != begin) link = &shard.nodes[*link - 1].next;
-  return link;
+// The node of this address, live or dead, without the lock. Null: perhaps there is none.
+[[gnu::always_inline]] inline Node *find_soon(const Shard &shard, uintptr_t begin) {
+  constexpr int kMostSteps = 64; // a chain that is being changed could lead in a circle
+  Node *nodes = load(shard.nodes);
+  if (!nodes) return nullptr;
+  uint32_t index = load(shard.buckets[bucket_of(begin)]);
+  for (int i = 0; index != 0 && i < kMostSteps; ++i) {
+    Node &node = nodes[index - 1];
+    if (load(node.entry.begin) == begin) return &node;
+    index = load(node.next);
+  }
+  return nullptr;
+}
+
+// --- the lock is held ------------------------------------------------------------------------------------------------
+
+// Takes a node out of its chain. In the child of a fork it may have been in none: another thread held the lock.
+void unlink(Shard &shard, uint32_t index) {
+  uint32_t *link = &shard.buckets[bucket_of(shard.nodes[index - 1].entry.begin)];
+  while (*link != 0 && *link != index) link = &shard.nodes[*link - 1].next;
+  if (*link != 0) store(*link, shard.nodes[index - 1].next);
+}
+
+// A dead node out of its chain, 0 if none was found soon. Where entries are only added, hardly any time is lost.
+uint32_t reclaim(Shard &shard) {
+  constexpr uint32_t kProbes = 16, kPatience = 8;
+  if (shard.patience > 0 && shard.used < kEntries) return --shard.patience, 0;
+  for (uint32_t i = 0; i < kProbes && i < shard.used; ++i) {
+    if (shard.hand >= shard.used) shard.hand = 0;
+    uint32_t index = ++shard.hand;
+    if (!load(shard.nodes[index - 1].live)) return unlink(shard, index), index;
+  }
+  shard.patience = kPatience;
+  return 0;
 }
 
 uint32_t new_node(Shard &shard) {
-  if (uint32_t index = shard.free) return shard.free = shard.nodes[index - 1].next, index;
+  if (uint32_t index = reclaim(shard)) return index;
   return shard.used < kEntries ? ++shard.used : 0;
 }
 
-// The number of a node for `begin`, which has none, in its chain; 0 when there is no room. Its entry is still to be
-// written. The lock is held.
-uint32_t add(Shard &shard, uintptr_t begin) {
+// The node of this address, live or dead; null where there is none.
+Node *find(Shard &shard, uintptr_t begin) {
+  for (uint32_t index = shard.buckets[bucket_of(begin)]; index != 0; index = shard.nodes[index - 1].next)
+    if (shard.nodes[index - 1].entry.begin == begin) return &shard.nodes[index - 1];
+  return nullptr;
+}
+Node *find_live(Shard &shard, uintptr_t begin) {
+  Node *node = shard.nodes ? find(shard, begin) : nullptr;
+  return node && load(node->live) ? node : nullptr;
+}
+
+// A node for `begin`, which has none, in its chain and dead; null when there is no room.
+Node *add(Shard &shard, uintptr_t begin) {
+  uint32_t &bucket = shard.buckets[bucket_of(begin)];
+  for (uint32_t index = bucket; index != 0; index = shard.nodes[index - 1].next)
+    if (Node &node = shard.nodes[index - 1]; !load(node.live)) return store(node.entry.begin, begin), &node;
   uint32_t index = new_node(shard);
-  if (index == 0) return 0;
-  uint32_t &bucket = bucket_of(shard, begin);
-  shard.nodes[index - 1].next = bucket;
-  return bucket = index;
-}
-
-// The entry of `begin`, made if there is none; null when there is no room. The lock is held.
-SideEntry *entry_for(Shard &shard, uintptr_t begin) {
-  if (!ready(shard)) return nullptr;
-  if (uint32_t index = *find(shard, begin)) return &shard.nodes[index - 1].entry;
-  uint32_t index = add(shard, begin);
   if (index == 0) return nullptr;
-  SideEntry &entry = shard.nodes[index - 1].entry;
-  entry = {.begin = begin};
-  return &entry;
+  Node &node = shard.nodes[index - 1];
+  store(node.entry.begin, begin);
+  store(node.next, bucket);
+  store(bucket, index);
+  return &node;
 }
 
-// Removes and returns the entry of `begin`, if there is one. The lock is held.
-SideEntry remove(Shard &shard, uintptr_t begin) {
-  uint32_t *link = find(shard, begin);
-  uint32_t index = *link;
-  if (index == 0) return {};
-  Node &node = shard.nodes[index - 1];
-  SideEntry entry = node.entry;
-  *link = node.next;
-  node.entry.begin = 0;
-  node.next = shard.free;
-  shard.free = index;
-  return entry;
+[[gnu::noinline]] Node *node_for(Shard &shard, uintptr_t begin) {
+  if (__builtin_expect(!shard.nodes, 0) && !make_ready(shard)) return nullptr;
+  Node *node = find(shard, begin);
+  return node ? node : add(shard, begin);
+}
+
+// The entry of `begin`, made if there is none; null when there is no room.
+SideEntry *entry_for(Shard &shard, uintptr_t begin) {
+  Node *node = node_for(shard, begin);
+  if (!node) return nullptr;
+  if (!load(node->live)) write(node->entry, {}), store(node->live, true);
+  return &node->entry;
+}
+
+// --- the lock is taken -----------------------------------------------------------------------------------------------
+
+[[gnu::noinline]] Node *find_surely(Shard &shard, uintptr_t begin) {
+  SpinGuard guard(shard.lock);
+  return guard ? find_live(shard, begin) : nullptr;
+}
+
+// The live node of the caller's own block; null where there is none, or the lock cannot be had.
+[[gnu::always_inline]] inline Node *find_own(uintptr_t begin) {
+  Shard &shard = shard_of(begin);
+  Node *node = find_soon(shard, begin);
+  return __builtin_expect(node && load(node->live), 1) ? node : find_surely(shard, begin);
 }
 
 } // namespace
 
 bool put(const SideEntry &entry) {
   Shard &shard = shard_of(entry.begin);
+  Node *node =
+      find_soon(shard, entry.begin); // before the lock: what is read behind a locked operation has to wait for it
   SpinGuard guard(shard.lock);
-  if (!guard || !ready(shard)) return false;
-  uint32_t index = *find(shard, entry.begin);
-  if (index == 0) index = add(shard, entry.begin);
-  if (index != 0) shard.nodes[index - 1].entry = entry;
-  return index != 0;
+  if (!guard) return false;
+  if (__builtin_expect(!node || load(node->entry.begin) != entry.begin, 0)) node = node_for(shard, entry.begin);
+  if (!node) return false;
+  write(node->entry, entry);
+  store(node->live, true); // last: who walks over all nodes sees the whole entry
+  return true;
 }
 
 SideEntry take(uintptr_t begin) {
-  Shard &shard = shard_of(begin);
-  SpinGuard guard(shard.lock);
-  return guard && shard.nodes ? remove(shard, begin) : SideEntry{};
+  Node *node = find_own(begin);
+  if (!node) return {};
+  SideEntry entry = read(node->entry);
+  store(node->live, false);
+  return entry;
+}
+
+bool drop(uintptr_t begin) {
+  Node *node = find_own(begin);
+  if (!node) return false;
+  bool reported = load(node->entry.reported);
+  store(node->live, false);
+  return reported;
 }
 
 SideEntry get(uintptr_t begin) {
   Shard &shard = shard_of(begin);
   SpinGuard guard(shard.lock);
-  if (!guard || !shard.nodes) return {};
-  uint32_t index = *find(shard, begin);
-  return index ? shard.nodes[index - 1].entry : SideEntry{};
+  Node *node = guard ? find_live(shard, begin) : nullptr;
+  return node ? read(node->entry) : SideEntry{};
 }
 
 bool mark_reported(uintptr_t begin, uint64_t size) {
@@ -103,9 +198,19 @@ bool mark_reported(uintptr_t begin, uint64_t size) {
   SpinGuard guard(shard.lock);
   SideEntry *entry = guard ? entry_for(shard, begin) : nullptr;
   if (!entry) return false;
-  entry->size = size;
-  entry->reported = true;
+  store(entry->size, size);
+  store(entry->reported, true);
   return true;
+}
+
+void unmark_reported(uintptr_t begin) {
+  Shard &shard = shard_of(begin);
+  SpinGuard guard(shard.lock);
+  Node *node = guard ? find_live(shard, begin) : nullptr;
+  if (!node) return;
+  SideEntry entry = read(node->entry);
+  store(node->entry.reported, false);
+  if (entry.stack.id == 0 && !entry.loader && !entry.ignored && entry.shared == 0) store(node->live, false);
 }
 
 bool mark_ignored(uintptr_t begin, uint64_t size) {
@@ -113,8 +218,8 @@ bool mark_ignored(uintptr_t begin, uint64_t size) {
   SpinGuard guard(shard.lock);
   SideEntry *entry = guard ? entry_for(shard, begin) : nullptr;
   if (!entry) return false;
-  if (entry->size == 0) entry->size = size;
-  entry->ignored = true;
+  if (load(entry->size) == 0) store(entry->size, size);
+  store(entry->ignored, true);
   return true;
 }
 
@@ -123,21 +228,23 @@ bool share(uintptr_t granule, HeapMap &map, RecordedStack stack) {
   SpinGuard guard(shard.lock);
   SideEntry *entry = guard ? entry_for(shard, granule) : nullptr;
   if (!entry) return false;
-  entry->size = 8u * ++entry->shared;
-  if (stack.id != 0) entry->stack = stack;
+  store(entry->shared, static_cast<uint8_t>(entry->shared + 1));
+  store(entry->size, uint64_t{8} * entry->shared);
+  if (stack.id != 0) store(entry->stack.id, stack.id), store(entry->stack.weight, stack.weight);
   return map.insert(granule, HeapMap::kGranule, true);
 }
 
 bool unshare(uintptr_t granule, HeapMap &map) {
   Shard &shard = shard_of(granule);
   SpinGuard guard(shard.lock);
-  uint32_t index = guard && shard.nodes ? *find(shard, granule) : 0;
-  if (index == 0 || shard.nodes[index - 1].entry.shared == 0) return false;
-  SideEntry &entry = shard.nodes[index - 1].entry;
-  entry.size = 8u * --entry.shared;
+  Node *node = guard ? find_live(shard, granule) : nullptr;
+  if (!node || node->entry.shared == 0) return false;
+  SideEntry &entry = node->entry;
+  store(entry.shared, static_cast<uint8_t>(entry.shared - 1));
+  store(entry.size, uint64_t{8} * entry.shared);
   if (entry.shared > 0) return true;
   map.erase(granule);
-  remove(shard, granule);
+  store(node->live, false);
   return true;
 }
 

@@ -3,8 +3,13 @@
 // A flagged block (heap_map.h) has an entry here: the stack that allocated it, that the loader owns it, that it was
 // declared no leak, or that it was reported as leaked and is now watched: its end would refute the report.
 //
-// HOOK context, thread-safe: shards under spin locks. Entries are kept in memory that is reserved once, some ten times
-// what the default sampling needs; when it is full, or a lock cannot be had, the block just stays without an entry.
+// HOOK context, thread-safe. What adds to the table takes the spin lock of a shard; what takes an entry out, as each
+// free of a flagged block does, needs none. Entries are kept in memory that is reserved once, some ten times what the
+// default sampling needs; when it is full, or a lock cannot be had, the block just stays without an entry.
+//
+// A block belongs to one thread at a time, and only that thread puts or takes its entry; the agent may mark it
+// meanwhile. An entry counts while the heap map has its block flagged: it is put before the flag is set, and taken
+// after the flag has gone, so who stops or copies all threads at any point finds no half of one.
 #pragma once
 
 #include "scanner/heap_map.h"
@@ -39,8 +44,12 @@ namespace side_table {
 bool put(const SideEntry &entry);
 // Removes and returns the entry of the block at `begin`; one with begin == 0 where there is none.
 SideEntry take(uintptr_t begin);
+// The same; returns only whether the block was reported.
+bool drop(uintptr_t begin);
 // Marks the block at `begin` as reported, adding an entry where there is none.
 bool mark_reported(uintptr_t begin, uint64_t size);
+// For a mark that came too late, the block was gone: takes it back, and leaves what a new block there has put.
+void unmark_reported(uintptr_t begin);
 // Marks it as declared to be no leak, in the same way.
 bool mark_ignored(uintptr_t begin, uint64_t size);
 // The entry of the block at `begin`, or one with begin == 0.

@@ -9,25 +9,30 @@ inline constexpr size_t kShards = 64;
 inline constexpr size_t kBuckets = size_t{1} << 14; // per shard
 inline constexpr size_t kEntries = size_t{1} << 19; // per shard; 33 million in all
 
+// A node that was ever used stays in the chain of its entry's address, also while it is dead: most often the allocator
+// soon gives out the same address again. Whoever needs a node may take a dead one, under the lock.
 struct Node {
   SideEntry entry;
-  uint32_t next; // index + 1 in the shard, of the chain or of the free list
+  uint32_t next; // index + 1 in the shard, of the chain
+  bool live;
 };
 
 struct alignas(128) Shard { // a pair of lines, which processors fetch together
   SpinLock lock;
   uint32_t *buckets = nullptr; // index + 1 of the first node
   Node *nodes = nullptr;
-  uint32_t used = 0; // nodes ever handed out
-  uint32_t free = 0; // index + 1 of the first node given back
+  uint32_t used = 0;     // nodes ever handed out
+  uint32_t hand = 0;     // where dead ones are looked for next
+  uint32_t patience = 0; // so many nodes are handed out before they are looked for again
 };
 
 extern Shard shards[kShards];
+Shard &shard_of(uintptr_t begin);
 
 template <typename Visit> void for_each(Visit visit) {
   for (const Shard &shard : shards)
     for (uint32_t i = 0; i < shard.used; ++i)
-      if (shard.nodes[i].entry.begin != 0) visit(shard.nodes[i].entry);
+      if (shard.nodes[i].live) visit(shard.nodes[i].entry);
 }
 
 } // namespace castaway::side_table

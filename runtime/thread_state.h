@@ -12,6 +12,8 @@
 
 namespace castaway {
 
+struct LastRecorded;
+
 struct ThreadState {
   // Bytes until the next allocation stack is recorded; below 0, allocations take the slow path. So does the first,
   // which draws.
@@ -26,6 +28,7 @@ struct ThreadState {
   void *alternate_stack = nullptr;
   // Stack memory that was found mapped, for threads on stacks that are not their own.
   Range foreign_stack;
+  LastRecorded *last_recorded = nullptr; // last_stacks.h; null until the first
 };
 
 extern constinit thread_local ThreadState this_thread [[gnu::tls_model("initial-exec")]];

@@ -3,6 +3,7 @@
 
 #include "runtime/call_stacks.h"
 #include "runtime/clock.h"
+#include "runtime/last_stacks.h"
 #include "runtime/memory.h"
 #include "runtime/side_table.h"
 #include "runtime/sys.h"
@@ -167,8 +168,7 @@ RecordedStack sample_stack(size_t size) {
 }
 
 void forget_flagged(uintptr_t begin) {
-  SideEntry entry = side_table::take(begin);
-  if (entry.reported) count_refuted();
+  if (side_table::drop(begin)) count_refuted();
 }
 
 Range own_stack(uintptr_t sp) {
@@ -189,51 +189,39 @@ Range own_stack(uintptr_t sp) {
 
 namespace {
 
-// The last stacks of some threads, each slot one's at a time. Not in thread-local storage, which is taken from stacks.
-struct alignas(128) LastRecorded { // threads must not write to each other's lines
-  std::atomic<bool> busy;
-  uintptr_t thread;
-  uint32_t id;
-  LastStack stack;
-};
-constexpr size_t kLastRecorded = 64;
-LastRecorded last_recorded[kLastRecorded];
-
-LastRecorded &slot_of(uintptr_t thread) {
-  constexpr int kBits = 6;
-  static_assert(kLastRecorded == size_t{1} << kBits);
-  return last_recorded[(thread >> 6) * 0x9e3779b97f4a7c15u >> (64 - kBits)];
+uint32_t record_alone() {
+  FrameRegisters registers;
+  read_own_registers(registers);
+  uintptr_t pcs[call_stacks::kDeepest];
+  return call_stacks::intern({pcs, unwind(registers, own_stack(registers.sp()), pcs, call_stacks::kDeepest)});
 }
 
-uint32_t record_stack_again(LastRecorded &last, uintptr_t thread, FrameRegisters &registers, Range stack) {
+[[gnu::noinline]] uint32_t record_again(LastRecorded &last) {
+  FrameRegisters registers;
+  read_own_registers(registers);
   uintptr_t pcs[call_stacks::kDeepest];
-  if (last.thread != thread) last.thread = thread, last.stack.count = 0;
   bool same;
-  size_t depth = unwind_again(registers, stack, last.stack, pcs, call_stacks::kDeepest, same);
+  size_t depth = unwind_again(registers, own_stack(registers.sp()), last.stack, pcs, call_stacks::kDeepest, same);
   if (!same || last.id == 0) last.id = call_stacks::intern({pcs, depth});
   return last.id;
 }
 
 } // namespace
 
-uint32_t record_own_stack() {
-  FrameRegisters registers;
-  read_own_registers(registers);
-  Range stack = own_stack(registers.sp());
+// Frames of its own are in the stack too, and always the same: all others are those of its caller.
+[[gnu::noinline]] uint32_t record_own_stack() {
+  Place caller = place_of_caller();
   auto thread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
-  LastRecorded &last = slot_of(thread);
-  // Another thread's at this moment, or of this very one under a signal.
-  if (last.busy.exchange(true, std::memory_order_acquire)) {
-    uintptr_t pcs[call_stacks::kDeepest];
-    return call_stacks::intern({pcs, unwind(registers, stack, pcs, call_stacks::kDeepest)});
-  }
-  uint32_t id = record_stack_again(last, thread, registers, stack);
-  last.busy.store(false, std::memory_order_release);
+  LastRecorded *&slot = this_thread.last_recorded;
+  if (__builtin_expect(!slot, 0)) slot = &last_stacks::claim(thread);
+  LastRecorded &last = *slot;
+  if (!last_stacks::enter(last, thread)) return record_alone();
+  uint32_t id = is_last_stack(last.stack, caller) ? last.id : 0;
+  if (__builtin_expect(id == 0, 0)) id = record_again(last);
+  last_stacks::leave(last);
   return id;
 }
 
-void reset_last_stacks() {
-  for (LastRecorded &last : last_recorded) last.busy.store(false, std::memory_order_relaxed);
-}
+void reset_last_stacks() { last_stacks::forget_others(this_thread.last_recorded); }
 
 } // namespace castaway

@@ -278,12 +278,6 @@ bool holds(Range stack, uintptr_t address, size_t size) {
   return address >= stack.begin && address < stack.end && stack.end - address >= size;
 }
 
-uintptr_t word_at(uintptr_t address) {
-  uintptr_t value;
-  memcpy(&value, reinterpret_cast<const void *>(address), sizeof value);
-  return value;
-}
-
 uintptr_t Expression::load(uintptr_t address, size_t size) {
   uintptr_t value = 0;
   if (size > kWord || !holds(stack_, address, size)) {
@@ -342,7 +336,7 @@ private:
 
   std::optional<uintptr_t> load(uintptr_t address) const {
     if (!holds(stack_, address, kWord)) return {};
-    return word_at(address);
+    return stack_word(address);
   }
 
   std::optional<uintptr_t> evaluate(int64_t block, std::optional<uintptr_t> first) const {
@@ -415,7 +409,7 @@ bool step_packed(uint64_t rule, FrameRegisters &registers, Range stack) {
     if (slot == 0) continue;
     uintptr_t address = cfa - slot * kWord;
     if (!holds(stack, address, kWord)) return false;
-    registers.value[kPackedRegisters[i]] = word_at(address);
+    registers.value[kPackedRegisters[i]] = stack_word(address);
   }
   registers.value[kStackRegister] = cfa;
   registers.value[kPcRegister] = plain_address(registers.value[kReturnRegister]);
@@ -437,7 +431,6 @@ constexpr unsigned kPairBits = 13;
 constexpr uint64_t kMix = 0x9e3779b97f4a7c15, kMixGeneration = 0xd6e8feb86659fd93;
 
 constinit Pair g_table[size_t{1} << kPairBits];
-constinit std::atomic<uint64_t> g_generation{1};
 
 Pair &pair_of(uintptr_t pc) { return g_table[pc * kMix >> (64 - kPairBits)]; }
 
@@ -484,11 +477,11 @@ bool step_frame_pointer(Frame &frame, Range stack) {
   FrameRegisters &registers = frame.registers;
   uintptr_t pointer = registers.value[kFrameRegister];
   if (pointer < registers.sp() || pointer % kWord != 0 || !holds(stack, pointer, 2 * kWord)) return false;
-  uintptr_t saved = word_at(pointer);
+  uintptr_t saved = stack_word(pointer);
   if (saved <= pointer || !stack.contains(saved)) return false;
   registers.value[kFrameRegister] = saved;
   registers.value[kStackRegister] = pointer + 2 * kWord;
-  registers.value[kPcRegister] = plain_address(word_at(pointer + kWord));
+  registers.value[kPcRegister] = plain_address(stack_word(pointer + kWord));
   frame.exact = false;
   return true;
 }
@@ -567,13 +560,8 @@ private:
     if (then.sp != now.sp || then.pc != now.pc) return false;
     if (then.needs_frame_pointer && then.frame_pointer != now.frame_pointer) return false;
     for (size_t i = at_ + 1; i < last_.count; ++i)
-      if (!is_there(last_.frames[i])) return at_ = i, false;
+      if (!last_.frames[i].is_there()) return at_ = i, false;
     return true;
-  }
-
-  static bool is_there(const LastStack::Frame &frame) {
-    if (word_at(frame.sp - kWord) != frame.pc) return false;
-    return !frame.needs_frame_pointer || !frame.found_at || word_at(frame.found_at) == frame.frame_pointer;
   }
 
   // The fresh frames before the one that joined, and the last stack from there.
@@ -615,10 +603,12 @@ std::optional<FrameRegisters> apply_row(const FrameRow &row, const FrameRegister
   return RowStep(row, registers, stack).run();
 }
 
-void forget_frames() { g_generation.fetch_add(1, std::memory_order_relaxed); }
+constinit std::atomic<uint64_t> frame_generation{1};
+
+void forget_frames() { frame_generation.fetch_add(1, std::memory_order_relaxed); }
 
 size_t unwind_again(FrameRegisters &registers, Range stack, LastStack &last, uintptr_t *pcs, size_t most, bool &same) {
-  uint64_t generation = g_generation.load(std::memory_order_relaxed);
+  uint64_t generation = frame_generation.load(std::memory_order_relaxed);
   if (last.generation != generation || last.stack_end != stack.end) last.count = 0;
   last.generation = generation;
   last.stack_end = stack.end;
@@ -626,7 +616,7 @@ size_t unwind_again(FrameRegisters &registers, Range stack, LastStack &last, uin
 }
 
 size_t unwind(FrameRegisters registers, Range stack, uintptr_t *pcs, size_t most) {
-  uint64_t generation = g_generation.load(std::memory_order_relaxed);
+  uint64_t generation = frame_generation.load(std::memory_order_relaxed);
   Frame frame{registers};
   size_t count = 0;
   while (count < most) {

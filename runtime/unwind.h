@@ -12,6 +12,7 @@
 
 #include "scanner/image.h"
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -44,6 +45,12 @@ struct FrameRegisters {
 // that no call frame information describes, after `most`, or where the stack no longer grows. Returns how many.
 size_t unwind(FrameRegisters registers, Range stack, uintptr_t *pcs, size_t most);
 
+inline uintptr_t stack_word(uintptr_t address) {
+  uintptr_t value;
+  __builtin_memcpy(&value, reinterpret_cast<const void *>(address), sizeof value);
+  return value;
+}
+
 // What a thread's last stack was, for unwind_again(). Zeroed at first.
 struct LastStack {
   static constexpr size_t kMostFrames = 128;
@@ -52,6 +59,12 @@ struct LastStack {
   struct Frame {
     uintptr_t pc, sp, frame_pointer, found_at;
     bool needs_frame_pointer; // a step from here on counts from it: in many functions it is just any register
+
+    // Whether memory still has what led to this frame.
+    bool is_there() const {
+      if (stack_word(sp - sizeof pc) != pc) return false;
+      return !needs_frame_pointer || !found_at || stack_word(found_at) == frame_pointer;
+    }
   };
   uint64_t generation;
   uintptr_t stack_end;
@@ -65,6 +78,35 @@ struct LastStack {
 // which is as exact. Leaves this stack in `last`; `same`: it was there already. `registers` are some caller's
 // afterwards.
 size_t unwind_again(FrameRegisters &registers, Range stack, LastStack &last, uintptr_t *pcs, size_t most, bool &same);
+
+// A frame by what its callee leaves as it was: where the callee returns to, and the stack and frame pointer then.
+struct Place {
+  uintptr_t pc, sp, frame_pointer;
+};
+
+// The frame that called the function in which this stands, on x86-64. (Elsewhere there is no last stack to compare.)
+[[gnu::always_inline]] inline Place place_of_caller() {
+  auto *frame = static_cast<const uintptr_t *>(__builtin_frame_address(0)); // the caller's frame pointer, then its pc
+  return {frame[1], reinterpret_cast<uintptr_t>(frame + 2), frame[0]};
+}
+
+// Of all that is remembered of frames; see forget_frames().
+extern std::atomic<uint64_t> frame_generation;
+
+// Whether unwind_again() would now find the last stack from `place` on, a frame of the calling thread's that is no
+// innermost one: compared as it does, but without a step.
+[[gnu::always_inline]] inline bool is_last_stack(const LastStack &last, const Place &place) {
+  if (last.generation != frame_generation.load(std::memory_order_relaxed)) return false;
+  size_t at = 1;
+  while (at < last.count && last.frames[at].sp < place.sp) ++at;
+  if (at >= last.count) return false;
+  const LastStack::Frame &then = last.frames[at];
+  if (then.sp != place.sp || then.pc != place.pc) return false;
+  if (then.needs_frame_pointer && then.frame_pointer != place.frame_pointer) return false;
+  for (size_t i = at + 1; i < last.count; ++i)
+    if (!last.frames[i].is_there()) return false;
+  return true;
+}
 
 // To be called before and after modules are unloaded (dlclose): the way to step from a program counter may then be
 // another. Until the call a stack that leads through a replaced module can be wrong; memory is read within `stack` all

@@ -191,19 +191,6 @@ TEST_F(SideTable, KeepsWhatFourThreadsPutTakeAndMark) {
   EXPECT_GE(side_table::size(), expected.size());
 }
 
-// Addresses of the first shard's blocks: while its lock is held, they are those that cannot be put.
-std::vector<uintptr_t> blocks_of_first_shard(size_t count) {
-  std::vector<uintptr_t> blocks;
-  SpinGuard guard(side_table::shards[0].lock);
-  EXPECT_TRUE(guard);
-  for (uintptr_t begin = kHeap; blocks.size() < count; begin += 16)
-    if (!side_table::put({begin, 1, 0, {0}, false, false, false}))
-      blocks.push_back(begin);
-    else
-      side_table::take(begin);
-  return blocks;
-}
-
 TEST_F(SideTable, GivesUpOnALockThatIsHeldAndGoesOnAfterReset) {
   SideEntry entry{kHeap, 100, 0, {7}, false, false, false};
   ASSERT_TRUE(side_table::put(entry));
@@ -211,30 +198,101 @@ TEST_F(SideTable, GivesUpOnALockThatIsHeldAndGoesOnAfterReset) {
   EXPECT_FALSE(side_table::put({kHeap + 16, 1, 0, {0}, false, false, false}));
   EXPECT_FALSE(side_table::mark_reported(kHeap, 1));
   EXPECT_EQ(side_table::get(kHeap), SideEntry{});
-  EXPECT_EQ(side_table::take(kHeap), SideEntry{});
   EXPECT_EQ(all_entries().size(), 1u) << "the walk of the snapshot takes no lock";
+  EXPECT_EQ(side_table::take(kHeap), entry) << "nor does who frees a block";
+  EXPECT_EQ(side_table::take(kHeap), SideEntry{});
   side_table::reset_locks();
+  EXPECT_TRUE(side_table::put(entry));
   EXPECT_EQ(side_table::take(kHeap), entry);
 }
 
+TEST_F(SideTable, SaysOfWhatItDropsWhetherItWasReported) {
+  ASSERT_TRUE(side_table::put({kHeap, 100, 5, {7, 3}, false, false, false}));
+  EXPECT_FALSE(side_table::drop(kHeap));
+  EXPECT_EQ(side_table::get(kHeap), SideEntry{});
+  EXPECT_FALSE(side_table::drop(kHeap)) << "there is none";
+  ASSERT_TRUE(side_table::mark_reported(kHeap, 100));
+  EXPECT_TRUE(side_table::drop(kHeap));
+  EXPECT_FALSE(side_table::drop(kHeap));
+}
+
+TEST_F(SideTable, AMarkThatCameTooLateLeavesWhatANewBlockHasPut) {
+  ASSERT_TRUE(side_table::mark_reported(kHeap, 100));
+  side_table::unmark_reported(kHeap);
+  EXPECT_TRUE(all_entries().empty());
+  side_table::unmark_reported(kHeap);
+  const SideEntry news[] = {{kHeap, 100, 5, {7, 3}, false, false, false},
+                            {kHeap, 100, 0, {}, true, false, false},
+                            {kHeap, 100, 0, {}, false, true, false}};
+  for (const SideEntry &entry : news) {
+    ASSERT_TRUE(side_table::put(entry));
+    ASSERT_TRUE(side_table::mark_reported(kHeap, 100));
+    side_table::unmark_reported(kHeap);
+    EXPECT_EQ(side_table::get(kHeap), entry);
+  }
+}
+
+// A program that runs for long has had blocks everywhere: no memory may stay behind for what is gone.
+TEST_F(SideTable, NeedsNoMoreRoomForEntriesThatComeAndGoEverywhere) {
+  constexpr size_t kLive = 20'000, kRounds = 100;
+  std::mt19937_64 random(2);
+  std::vector<uintptr_t> live;
+  size_t before = side_table::size();
+  for (size_t i = 0; i < kLive * kRounds; ++i) {
+    uintptr_t begin = (random() >> 20 << 4) + 16;
+    if (live.size() < kLive)
+      live.push_back(begin);
+    else
+      ASSERT_TRUE(side_table::take(std::exchange(live[random() % kLive], begin)).begin);
+    ASSERT_TRUE(side_table::put({begin, 1, 0, {1}, false, false, false}));
+  }
+  EXPECT_LT(side_table::size() - before, 4 * kLive);
+}
+
+// While others add blocks and lose them, so that nodes move from chain to chain; what one thread has put in one round,
+// another one takes in the next.
+TEST_F(SideTable, FindsWhatAnotherThreadHasPutWhileNodesMove) {
+  constexpr size_t kBlocks = 2000;
+  constexpr unsigned kRounds = 200;
+  std::vector<uintptr_t> blocks[kThreads];
+  std::atomic<size_t> lost = 0;
+  in_threads(kRounds, [&](unsigned thread, unsigned round) {
+    std::vector<uintptr_t> &mine = blocks[(thread + round) % kThreads];
+    for (uintptr_t begin : mine) lost += !insist([&] { return side_table::take(begin).begin == begin; });
+    mine.clear();
+    std::mt19937_64 random(round * kThreads + thread);
+    for (size_t i = 0; i < kBlocks; ++i) {
+      uintptr_t begin = kHeap + (random() % (1 << 20) * kThreads + thread) * 16;
+      if (!side_table::get(begin).begin && insist([&] {
+            return side_table::put({begin, round, 0, {1}, false, false, false});
+          }))
+        mine.push_back(begin);
+    }
+  });
+  EXPECT_EQ(lost, 0u);
+  size_t left = 0;
+  for (const auto &each : blocks) left += each.size();
+  EXPECT_EQ(all_entries().size(), left);
+}
+
 TEST_F(SideTable, RefusesWhatHasNoRoomAndKeepsTheRest) {
-  const std::vector<uintptr_t> blocks = blocks_of_first_shard(2);
-  auto &shard = side_table::shards[0];
-  ASSERT_TRUE(side_table::put({blocks[0], 9, 0, {0}, false, false, false}));
-  ASSERT_EQ(side_table::take(blocks[0]).size, 9u);
-  const uint32_t used = shard.used, free = shard.free;
-  shard.used = side_table::kEntries; // no room but that of one entry which was given back
-  while (shard.nodes[shard.free - 1].next != 0) shard.free = shard.nodes[shard.free - 1].next;
-  EXPECT_TRUE(side_table::put({blocks[0], 10, 0, {0}, false, false, false}));
-  EXPECT_FALSE(side_table::put({blocks[1], 11, 0, {0}, false, false, false}));
-  EXPECT_FALSE(side_table::mark_reported(blocks[1], 11));
-  EXPECT_TRUE(side_table::put({blocks[0], 12, 0, {0}, false, false, false})) << "replacing needs no room";
-  EXPECT_EQ(side_table::get(blocks[0]).size, 12u);
-  EXPECT_EQ(side_table::take(blocks[0]).size, 12u);
-  EXPECT_TRUE(side_table::put({blocks[1], 11, 0, {0}, false, false, false}));
-  side_table::take(blocks[1]);
-  shard.used = used;
-  shard.free = free;
+  const auto &shard = side_table::shards[0];
+  std::vector<uintptr_t> kept;
+  uintptr_t refused = 0;
+  for (uintptr_t begin = kHeap; refused == 0; begin += 16)
+    if (&side_table::shard_of(begin) != &shard)
+      continue;
+    else if (side_table::put({begin, 1, 0, {0}, false, false, false}))
+      kept.push_back(begin);
+    else
+      refused = begin;
+  EXPECT_EQ(kept.size(), side_table::kEntries);
+  EXPECT_FALSE(side_table::mark_reported(refused, 11));
+  EXPECT_TRUE(side_table::put({kept[0], 12, 0, {0}, false, false, false})) << "replacing needs no room";
+  EXPECT_EQ(side_table::get(kept[0]).size, 12u);
+  for (uintptr_t begin : kept) ASSERT_EQ(side_table::take(begin).begin, begin);
+  EXPECT_TRUE(side_table::put({refused, 11, 0, {0}, false, false, false}));
+  EXPECT_EQ(side_table::take(refused).size, 11u);
 }
 
 std::vector<uintptr_t> stack_of(uintptr_t first, size_t depth) {

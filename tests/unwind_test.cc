@@ -226,6 +226,53 @@ TEST(LiveStack, OnesThatResembleEachOther) {
   EXPECT_GT(frames, 10'000u);
 }
 
+struct Found {
+  LastStack last{};
+  bool again[3] = {};
+  volatile size_t times = 3; // not unrolled
+};
+
+// As a hook does it: what calls it is found to be the last stack, or not, before it is unwound.
+[[gnu::noinline]] bool record_here(LastStack &last) {
+  bool found = is_last_stack(last, place_of_caller());
+  FrameRegisters registers;
+  read_own_registers(registers);
+  Pcs pcs(LastStack::kMostFrames);
+  bool same;
+  unwind_again(registers, own_stack(), last, pcs.data(), pcs.size(), same);
+  return found;
+}
+CASTAWAY_NO_FRAME_POINTER void record_thrice(Found &found) {
+  for (size_t i = 0, times = found.times; i < times; ++i) found.again[i] = record_here(found.last);
+  g_sink = found.again[2];
+}
+CASTAWAY_FRAME_POINTER void record_from_one(Found &found) {
+  record_thrice(found);
+  g_sink = 1;
+}
+CASTAWAY_FRAME_POINTER void record_from_other(Found &found) {
+  record_thrice(found);
+  g_sink = 2;
+}
+
+TEST(LiveStack, TheLastOneIsKnownAgainOnlyFromTheSameCallers) {
+  Found found;
+  volatile int rounds = 3; // not unrolled: each line has one return address
+  for (int round = 0; round < rounds; ++round) {
+    record_from_one(found);
+    EXPECT_FALSE(found.again[0]) << "another line of this loop called last";
+    EXPECT_TRUE(found.again[2]); // the first one ever has only left rules
+    record_from_other(found);    // the same place on the stack, and the same calls from there
+    EXPECT_FALSE(found.again[0]);
+    EXPECT_TRUE(found.again[2]);
+  }
+  for (int round = 0; round < rounds; ++round) {
+    if (round == 2) forget_frames(); // a module may be another
+    record_from_one(found);
+    EXPECT_EQ(found.again[0], round == 1);
+  }
+}
+
 void keep(void *address) { asm volatile("" ::"r"(address) : "memory"); }
 
 void compare_from(const FrameRegisters &registers) {
@@ -414,11 +461,24 @@ TEST(Signals, AlternateStackEndsWithTheInterruptedPc) {
 
 // At every instruction of a call: the processor's trap flag brings a signal after each.
 struct SingleStep {
-  size_t instructions = 0, pcs = 0, disagreed = 0;
+  size_t instructions = 0, pcs = 0, disagreed = 0, last_again = 0, falsely_last = 0;
   uintptr_t theirs[kMost], ours[kMost], again[kMost], from_handler[kMost], first_disagreed = 0;
   LastStack last;
   Range stack;
 } g_single;
+
+// Whether the stack from the caller on is that of the instruction before; then libunwind must say so too.
+void look_at_callers(unw_cursor_t cursor) {
+  if (unw_step(&cursor) <= 0) return;
+  FrameRegisters caller = registers_of(cursor);
+  if (!is_last_stack(g_single.last, {caller.pc(), caller.sp(), caller.value[kFrameRegister]})) return;
+  ++g_single.last_again;
+  uintptr_t now[kMost];
+  size_t count = their_unwind(cursor, now, kMost), before = g_single.last.count;
+  bool equal = count < before;
+  for (size_t i = 0; equal && i < count; ++i) equal = g_single.last.frames[before - count + i].pc == now[i];
+  g_single.falsely_last += !equal;
+}
 
 void on_trap(int, siginfo_t *, void *context) {
   unw_cursor_t cursor;
@@ -426,6 +486,7 @@ void on_trap(int, siginfo_t *, void *context) {
   size_t theirs = their_unwind(cursor, g_single.theirs, kMost);
   size_t ours = unwind(registers_of(cursor), g_single.stack, g_single.ours, kMost);
   bool same;
+  look_at_callers(cursor);
   FrameRegisters copy = registers_of(cursor);
   size_t again = unwind_again(copy, g_single.stack, g_single.last, g_single.again, kMost, same);
   // The same from inside the handler, through the signal frame: this function, __restore_rt, then as above.
@@ -479,6 +540,7 @@ template <class F> void single_step(F function) {
   printf("%zu instructions\n", g_single.instructions);
   EXPECT_EQ(g_single.disagreed, 0u) << "of " << g_single.instructions << ", first at "
                                     << name_of(g_single.first_disagreed);
+  EXPECT_EQ(g_single.falsely_last, 0u);
   g_pcs_agreed += g_single.pcs;
 }
 
@@ -493,6 +555,7 @@ TEST(SingleStep, SortAndPrint) {
     g_sink = int(fill(100));
   });
   EXPECT_GT(g_single.instructions, 1000u);
+  EXPECT_GT(g_single.last_again, g_single.instructions / 4);
 }
 
 // Through PLT entries, the loader's lazy resolver and its symbol lookup: libc's functions, first called here. Lazy
