@@ -232,6 +232,20 @@ struct Found {
   volatile size_t times = 3; // not unrolled
 };
 
+// The last stack is known from `place`, and from no other.
+void expect_only(LastStack &last, Place place) {
+  EXPECT_TRUE(is_last_stack(last, place));
+  EXPECT_FALSE(is_last_stack(last, {place.pc + 1, place.sp, place.frame_pointer}));
+  EXPECT_FALSE(is_last_stack(last, {place.pc, place.sp + 16, place.frame_pointer}));
+  ASSERT_EQ(last.frames[1].sp, place.sp);
+  bool needed = last.frames[1].needs_frame_pointer;
+  Place other{place.pc, place.sp, place.frame_pointer + 16};
+  EXPECT_EQ(is_last_stack(last, other), !needed);
+  last.frames[1].needs_frame_pointer = true;
+  EXPECT_FALSE(is_last_stack(last, other));
+  last.frames[1].needs_frame_pointer = needed;
+}
+
 // As a hook does it: what calls it is found to be the last stack, or not, before it is unwound.
 [[gnu::noinline]] bool record_here(LastStack &last) {
   bool found = is_last_stack(last, place_of_caller());
@@ -240,6 +254,7 @@ struct Found {
   Pcs pcs(LastStack::kMostFrames);
   bool same;
   unwind_again(registers, own_stack(), last, pcs.data(), pcs.size(), same);
+  if (last.count != 0) expect_only(last, place_of_caller());
   return found;
 }
 CASTAWAY_NO_FRAME_POINTER void record_thrice(Found &found) {
