@@ -243,8 +243,6 @@ void keep_capture(const Safepoint &safepoint, int capture) {
 }
 
 void become_reporter(const Safepoint &safepoint, int capture) {
-  constexpr long kLowest = 19; // the target's writes copy nothing any more, and nobody is in a hurry
-  sys::call(SYS_setpriority, PRIO_PROCESS, 0, kLowest);
   if (safepoint.config->keep_captures) keep_capture(safepoint, capture);
   uint64_t none = 0;
   sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof none);

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <sstream>
 #include <unistd.h>
 
 namespace castaway {
@@ -95,6 +96,15 @@ TEST_F(EarlierProfiles, OfAnotherBuildAreNot) {
 TEST_F(EarlierProfiles, WithoutSourceFilesOrSymbolsAreNot) {
   expect_no_use([](ProfileFunction &function) { function.file.clear(); }, &ProfileData::functions);
   expect_no_use([](ProfileLocation &location) { location.function_offset.reset(); }, &ProfileData::locations);
+}
+
+// libstdc++ is among the modules, and usually without debug information.
+TEST_F(EarlierProfiles, NeedNoHttpLibraryToLearnThatThereAreNoServers) {
+  ASSERT_GT(count_of(threads_profile(nullptr), kKnown), 0u);
+  std::ostringstream maps;
+  maps << std::ifstream("/proc/self/maps").rdbuf();
+  EXPECT_NE(maps.str().find("libstdc++"), std::string::npos);
+  EXPECT_EQ(maps.str().find("debuginfod"), std::string::npos);
 }
 
 // ---- by the reporter, from the files of the output directory

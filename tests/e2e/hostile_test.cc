@@ -119,8 +119,8 @@ TEST(SlowSnapshot, SnapshotAndReporterStandBackBehindTheTarget) {
   target.await_ready();
   int usual = standing_of(target.process().pid()).nice;
   Process snap({{castaway(), "snap", "--wait", std::to_string(target.process().pid())}});
-  expect_to_stand_back(target.process().pid(), "lost_waiter", std::min(usual + 10, 19));
-  expect_to_stand_back(target.process().pid(), "report", 19);
+  for (const char *part : {"lost_waiter", "report"})
+    expect_to_stand_back(target.process().pid(), part, std::min(usual + 10, 19));
   EXPECT_EQ(snap.finish().how, "exit 0");
   target.expect_clean_end();
 }

@@ -195,11 +195,19 @@ TEST_P(Follow, ChoosesDescendants) {
   Target target({"sh", "-c", program("blocks") + " direct; sleep 0.4; true"},
                 {.interval = "100ms", .more = {std::string("CASTAWAY_FOLLOW=") + GetParam().follow}});
   target.process().read_until("READY");
-  sleep_for(Seconds(0.5));
-  EXPECT_EQ(target.process().finish().how, "exit 0");
   int of_shell = 0, of_program = 0;
-  for (const std::string &path : target.profiles())
-    (fs::path(path).filename().string().starts_with("blocks.") ? of_program : of_shell)++;
+  auto count = [&] {
+    of_shell = of_program = 0;
+    for (const std::string &path : target.profiles())
+      (fs::path(path).filename().string().starts_with("blocks.") ? of_program : of_shell)++;
+  };
+  sleep_for(Seconds(0.5)); // for what must not come
+  eventually([&] {
+    count();
+    return (of_shell > 0 || !GetParam().parent) && (of_program > 0 || !GetParam().child);
+  });
+  EXPECT_EQ(target.process().finish().how, "exit 0");
+  count();
   EXPECT_EQ(of_shell > 0, GetParam().parent) << target.process().errors();
   EXPECT_EQ(of_program > 0, GetParam().child) << target.process().errors();
 }
