@@ -179,7 +179,7 @@ TEST(Forked, ProcessesMakeTheirFirstSafepointsApart) {
   };
   ASSERT_TRUE(eventually(all_there)) << times.size();
   auto [first, last] = std::minmax_element(times.begin(), times.end());
-  EXPECT_GT(Seconds(*last - *first).count(), 0.15) << "of half a second that they may be apart";
+  EXPECT_GT(Seconds(*last - *first).count(), 0.08) << "of half a second that they may be apart";
 }
 
 struct FollowCase {

@@ -209,12 +209,21 @@ std::vector<pid_t> helpers_of(pid_t pid) {
   return all;
 }
 
+// Whether it has stopped: before that it can be in the middle of an exec.
+static bool stops(pid_t pid) {
+  return eventually([&] {
+    std::string stat = text_of("/proc/" + std::to_string(pid) + "/stat");
+    size_t close = stat.rfind(')');
+    return close == stat.npos || stat.compare(close, 3, ") T") == 0;
+  });
+}
+
 pid_t hold_snapshot(pid_t target, std::string_view program) {
   for (pid_t helper : helpers_of(target)) {
     std::filesystem::path proc = "/proc/" + std::to_string(helper);
     if (text_of(proc / "oom_score_adj") != "1000\n") continue;
     kill(helper, SIGSTOP);
-    if (text_of(proc / "cmdline").find(program) != std::string::npos) return helper;
+    if (stops(helper) && text_of(proc / "cmdline").find(program) != std::string::npos) return helper;
     kill(helper, SIGCONT); // it has become the reporter, which shares nothing
   }
   return 0;
