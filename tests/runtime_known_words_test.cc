@@ -1,8 +1,8 @@
 // Numbers in what would be roots: constants that a module's file has, and the loader's hashes of names.
 #include "runtime/known_words.h"
 #include "runtime/tracking.h"
+#include "tests/scanner_world.h"
 
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -13,13 +13,13 @@
 
 namespace castaway {
 
-constinit HeapMap heap_map([] { return static_cast<uint8_t *>(calloc(1, HeapMap::kLeafBytes)); });
+constinit HeapMap heap_map(testing::new_test_leaf);
 
 namespace {
 
 constexpr uintptr_t kBlock = 0x1000000; // no memory is there
 
-class KnownWordsTest : public testing::Test {
+class KnownWordsTest : public ::testing::Test {
 protected:
   KnownWordsTest() { heap_map.insert(kBlock, 100); }
   ~KnownWordsTest() override { heap_map.erase(kBlock); }

@@ -4,6 +4,7 @@
 #include "runtime/call_stacks.h"
 #include "runtime/memory.h"
 #include "runtime/side_table.h"
+#include "tests/scanner_world.h"
 
 #include <algorithm>
 #include <atomic>
@@ -74,7 +75,7 @@ protected:
 };
 
 TEST_F(SideTable, TwoSmallBlocksShareAGranuleUntilBothAreGone) {
-  static HeapMap map([]() -> uint8_t * { return static_cast<uint8_t *>(calloc(1, HeapMap::kLeafBytes)); });
+  static HeapMap map(testing::new_test_leaf);
   constexpr uintptr_t kGranule = 0x7000'0000'0010;
   EXPECT_FALSE(side_table::unshare(kGranule, map));
   ASSERT_TRUE(side_table::share(kGranule, map, {7, 2}));
