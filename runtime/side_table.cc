@@ -148,11 +148,13 @@ SideEntry *entry_for(Shard &shard, uintptr_t begin) {
   return guard ? find_live(shard, begin) : nullptr;
 }
 
-// The live node of the caller's own block; null where there is none, or the lock cannot be had.
+// The live node of the caller's own block; null where there is none, or the lock cannot be had. A dead node may become
+// another block's at any time: which one a live node is about is asked last.
 [[gnu::always_inline]] inline Node *find_own(uintptr_t begin) {
   Shard &shard = shard_of(begin);
   Node *node = find_soon(shard, begin);
-  return __builtin_expect(node && load(node->live), 1) ? node : find_surely(shard, begin);
+  bool is_own = node && load(node->live) && load(node->entry.begin) == begin;
+  return __builtin_expect(is_own, 1) ? node : find_surely(shard, begin);
 }
 
 } // namespace
