@@ -95,8 +95,8 @@ using namespace castaway;
 EXPORT [[gnu::aligned(64)]] void *malloc(size_t size) {
   if (is_slow_caller(CALLER) || !HeapMap::is_medium(size)) return malloc_other(size, CALLER);
   void *block = real.malloc(size);
-  if (!block || note_medium(block, size)) return block;
-  return note_slowly(block, size, CALLER);
+  if (block && !note_plain(block, size)) return note_slowly(block, size, CALLER);
+  return block;
 }
 
 EXPORT [[gnu::aligned(64)]] void free(void *block) {

@@ -59,23 +59,12 @@ void *note_slowly(void *block, size_t size, const void *caller);
   return __builtin_expect(from_begin < tracking.slow_callers_length, 0);
 }
 
-// Takes the cost of a block of this class off the distance to the next recorded one; false where that is this one.
-[[gnu::always_inline]] inline bool passes_sampling(size_t index) {
-  return (this_thread.until_sample -= sampling::cost_of_class(index)) >= 0;
-}
-
 // The usual case of note_block(): a small block, not empty, of which nothing is recorded. False where it is not the
 // usual case, and only the cost of a small one is taken off.
 [[gnu::always_inline]] inline bool note_plain(void *block, size_t size) {
   size_t index = sampling::class_of(size);
-  bool plain = index < sampling::kClasses && passes_sampling(index);
+  bool plain = index < sampling::kClasses && (this_thread.until_sample -= sampling::cost_of_class(index)) >= 0;
   return __builtin_expect(plain && heap_map.insert_small(reinterpret_cast<uintptr_t>(block), size), 1);
-}
-
-// The same for a block that HeapMap::is_medium(), made shorter.
-[[gnu::always_inline]] inline bool note_medium(void *block, size_t size) {
-  bool plain = passes_sampling(sampling::class_of(size));
-  return __builtin_expect(plain && heap_map.insert_medium(reinterpret_cast<uintptr_t>(block), size), 1);
 }
 
 // A block of `size` bytes that the allocator has just handed out. `caller` is the hook's return address.

@@ -556,9 +556,7 @@ private:
     while (at_ < last_.count && last_.frames[at_].sp < now.sp) ++at_;
     if (at_ == last_.count || last_.count - at_ > most_ - count_) return false;
     if ((count_ == 0) != (at_ == 0)) return false; // behind a call, or not: Frame::exact
-    const LastStack::Frame &then = last_.frames[at_];
-    if (then.sp != now.sp || then.pc != now.pc) return false;
-    if (then.needs_frame_pointer && then.frame_pointer != now.frame_pointer) return false;
+    if (!last_.frames[at_].is_at(now.pc, now.sp, now.frame_pointer)) return false;
     for (size_t i = at_ + 1; i < last_.count; ++i)
       if (!last_.frames[i].is_there()) return at_ = i, false;
     return true;

@@ -60,6 +60,10 @@ struct LastStack {
     uintptr_t pc, sp, frame_pointer, found_at;
     bool needs_frame_pointer; // a step from here on counts from it: in many functions it is just any register
 
+    // Whether it is the frame of this pc, stack and frame pointer, as far as a step from it depends on them.
+    bool is_at(uintptr_t its_pc, uintptr_t its_sp, uintptr_t its_frame_pointer) const {
+      return sp == its_sp && pc == its_pc && (!needs_frame_pointer || frame_pointer == its_frame_pointer);
+    }
     // Whether memory still has what led to this frame.
     bool is_there() const {
       if (stack_word(sp - sizeof pc) != pc) return false;
@@ -100,9 +104,7 @@ extern std::atomic<uint64_t> frame_generation;
   size_t at = 1;
   while (at < last.count && last.frames[at].sp < place.sp) ++at;
   if (at >= last.count) return false;
-  const LastStack::Frame &then = last.frames[at];
-  if (then.sp != place.sp || then.pc != place.pc) return false;
-  if (then.needs_frame_pointer && then.frame_pointer != place.frame_pointer) return false;
+  if (!last.frames[at].is_at(place.pc, place.sp, place.frame_pointer)) return false;
   for (size_t i = at + 1; i < last.count; ++i)
     if (!last.frames[i].is_there()) return false;
   return true;

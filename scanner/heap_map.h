@@ -100,16 +100,9 @@ public:
     return true;
   }
 
-  // Lengths whose code is of two bytes, always.
-  static constexpr bool is_medium(size_t size) { return size - (kGranule + 1) < kSmallBytes - kGranule; }
-
-  // The same of such a length.
-  [[gnu::always_inline]] bool insert_medium(uintptr_t begin, size_t size) {
-    uint8_t *code = code_of(begin);
-    if (__builtin_expect(!code, 0)) return false;
-    store16(code, small_code(size));
-    return true;
-  }
+  // Lengths whose code is of two bytes. Who has asked this first has nothing left to ask of the length: the compiler
+  // knows it in insert_small().
+  static constexpr bool is_medium(size_t size) { return size > kGranule && size <= kSmallBytes; }
 
   // Forgets the block at `begin` and returns what was known of it; an empty Block where none starts there.
   Block erase(uintptr_t begin) {
@@ -222,28 +215,18 @@ public:
   // In a sweep codes are looked at by the line: nobody can predict how many blocks begin in a few bytes.
   static constexpr size_t kLine = 64;
   // A bit for each of the kLine bytes at `codes` that is the start of a block.
-  static uint64_t starts_in_line(const uint8_t *codes) {
-    uint64_t starts = 0;
-    for (size_t i = 0; i < kLine; i += kSpan) starts |= uint64_t{starts_in_span(codes + i)} << i;
-    return starts;
-  }
+  static uint64_t starts_in_line(const uint8_t *codes) { return starts_in_line_from<1>(codes); }
+  // The same for those whose block is large.
+  static uint64_t large_in_line(const uint8_t *codes) { return starts_in_line_from<kLarge>(codes); }
   static constexpr size_t kSpan = 16; // code bytes looked at together
-
-  // A bit for each of the kLine bytes at `codes` whose block decode_code() has to be asked about: large ones are among
-  // them.
-  static uint64_t special_in_line(const uint8_t *codes) {
-    uint64_t special = 0;
-    for (size_t i = 0; i < kLine; i += kSpan) special |= uint64_t{special_in_span(codes + i)} << i;
-    return special;
-  }
 
 #if defined(__SSE2__)
   // What kSpan codes say, byte by byte.
   struct SpanSizes {
-    __m128i starts;  // all bits set: a block starts here,
-    __m128i special; // and decode_code() has to be asked about it; else
-    __m128i whole;   // its granules but for the last one; 0 where none starts
-    __m128i rest;    // its bytes in that one; 0 where none starts
+    __m128i starts; // all bits set: a block starts here,
+    __m128i large;  // and is a large one; else
+    __m128i whole;  // its granules but for the last one; 0 where none starts
+    __m128i rest;   // its bytes in that one; 0 where none starts
   };
   // Reads one byte behind them.
   static SpanSizes sizes_in_span(const uint8_t *codes) {
@@ -252,8 +235,8 @@ public:
     const __m128i last_bytes = _mm_set1_epi8(kGranule - 1);
     SpanSizes sizes;
     sizes.starts = _mm_cmpgt_epi8(first, _mm_setzero_si128());
-    sizes.special = _mm_cmpgt_epi8(first, _mm_set1_epi8(kFirstSpecial - 1));
-    const __m128i plain = _mm_and_si128(first, sizes.starts); // or special
+    sizes.large = _mm_cmpgt_epi8(first, _mm_set1_epi8(kLarge - 1));
+    const __m128i plain = _mm_and_si128(first, sizes.starts); // or large
     sizes.whole = _mm_subs_epu8(plain, _mm_set1_epi8(kFlaggedGranule));
     // Of one granule, the code says how many bytes, 16 where it has a flag; of more, the next byte.
     const __m128i of_more = _mm_cmpgt_epi8(sizes.whole, _mm_setzero_si128());
@@ -284,7 +267,6 @@ private:
   static constexpr uint8_t kFlaggedGranule = 0x11;
   static constexpr uint16_t kSmallBase = 0x10;
   static constexpr uint8_t kLarge = 0x7f;
-  static constexpr uint8_t kFirstSpecial = kLarge; // of starts: this and all above are special
   static constexpr uint8_t kContinuation = 0x80;
   static constexpr uint16_t kSmallFlag = 0x10;
   static constexpr int kLargeSizeBits = 48;
@@ -335,29 +317,22 @@ private:
     return (v & 0x0fffffff00000000) >> 4 | (v & 0x000000000fffffff);
   }
 
-  // A bit for each of the kSpan bytes at `codes` that is the start of a block.
-  static uint32_t starts_in_span(const uint8_t *codes) {
+  // A bit for each of the kSpan bytes at `codes` that is the start of a block, with this code or a higher one.
+  template <int8_t kLeast> static uint32_t starts_in_span_from(const uint8_t *codes) {
 #if defined(__SSE2__)
     __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i *>(codes));
-    return static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpgt_epi8(bytes, _mm_setzero_si128())));
+    return static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpgt_epi8(bytes, _mm_set1_epi8(kLeast - 1))));
 #else
     uint32_t starts = 0;
-    for (size_t i = 0; i < kSpan; ++i) starts |= static_cast<uint32_t>(is_start(codes[i])) << i;
+    for (size_t i = 0; i < kSpan; ++i) starts |= uint32_t{static_cast<int8_t>(codes[i]) >= kLeast} << i;
     return starts;
 #endif
   }
 
-  // The same for those whose block is special.
-  static uint32_t special_in_span(const uint8_t *codes) {
-#if defined(__SSE2__)
-    __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i *>(codes));
-    return static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpgt_epi8(bytes, _mm_set1_epi8(kFirstSpecial - 1))));
-#else
-    uint32_t special = 0;
-    for (size_t i = 0; i < kSpan; ++i)
-      special |= static_cast<uint32_t>(is_start(codes[i]) && codes[i] >= kFirstSpecial) << i;
-    return special;
-#endif
+  template <int8_t kLeast> static uint64_t starts_in_line_from(const uint8_t *codes) {
+    uint64_t starts = 0;
+    for (size_t i = 0; i < kLine; i += kSpan) starts |= uint64_t{starts_in_span_from<kLeast>(codes + i)} << i;
+    return starts;
   }
 
   // Granules from `granule`, which is no start, back to the nearest start at most kSmallGranules before it; 0 if
@@ -365,7 +340,7 @@ private:
   size_t distance_to_start(uintptr_t granule, const uint8_t *leaf, size_t at) const {
     size_t done = 0;
     while (done < kSmallGranules && at >= kSpan) {
-      if (uint32_t starts = starts_in_span(leaf + at - kSpan))
+      if (uint32_t starts = starts_in_span_from<1>(leaf + at - kSpan))
         return done + 1 + static_cast<size_t>(__builtin_clz(starts << 16));
       at -= kSpan;
       done += kSpan;

@@ -77,13 +77,13 @@ private:
   __m128i reach_ = _mm_setzero_si128(); // in each byte: so many granules of what comes belong to earlier blocks
 };
 
-// False, and nothing is added: blocks overlap, or some are special.
+// False, and nothing is added: blocks overlap, or some are large.
 bool add_together(HeapTally &sum, const Line &line) {
   __m128i counts = _mm_setzero_si128(), whole = counts, rest = counts, unfit = counts;
   OverlapFinder finder;
   for (size_t i = 0; i < kLine; i += kSpan) {
     const HeapMap::SpanSizes sizes = HeapMap::sizes_in_span(line.codes + i);
-    unfit = _mm_or_si128(unfit, _mm_or_si128(finder.overlaps(sizes), sizes.special));
+    unfit = _mm_or_si128(unfit, _mm_or_si128(finder.overlaps(sizes), sizes.large));
     // No byte overflows: of four blocks, each 16 granules behind the one before, only the last is longer than that.
     counts = _mm_sub_epi8(counts, sizes.starts);
     whole = _mm_add_epi8(whole, sizes.whole);

@@ -29,10 +29,10 @@ HeapTally tally(uintptr_t base, const uint8_t *codes, size_t count);
 // Calls visit(Block) for each of them that is longer than HeapMap::kSmallBytes.
 template <typename Visit> void visit_large(uintptr_t base, const uint8_t *codes, size_t count, Visit visit) {
   for (size_t at = 0; at < count; at += HeapMap::kLine)
-    for (uint64_t special = HeapMap::special_in_line(codes + at); special; special &= special - 1) {
-      size_t granule = at + static_cast<size_t>(__builtin_ctzll(special));
+    for (uint64_t large = HeapMap::large_in_line(codes + at); large; large &= large - 1) {
+      size_t granule = at + static_cast<size_t>(__builtin_ctzll(large));
       Block block = HeapMap::decode_code(base + (granule << HeapMap::kGranuleBits), codes + granule);
-      if (block.size > HeapMap::kSmallBytes) visit(block);
+      if (block.size > HeapMap::kSmallBytes) visit(block); // a stale one may say anything
     }
 }
 

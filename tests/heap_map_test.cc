@@ -123,18 +123,18 @@ TEST(HeapMap, WhatTheShortWayLeavesBehindSaysNothing) {
 
 TEST(HeapMap, MediumLengthsAreThoseOfTwoBytes) {
   TestHeapMap map;
-  EXPECT_FALSE(map->insert_medium(kBase, 64)); // no leaf yet
+  EXPECT_FALSE(map->insert_small(kBase, 64)); // no leaf yet
   for (size_t size : {size_t{0}, size_t{1}, size_t{16}, HeapMap::kSmallBytes + 1, SIZE_MAX})
     EXPECT_FALSE(HeapMap::is_medium(size)) << size;
   map->insert(kBase, 1);
   for (size_t size = 17; size <= HeapMap::kSmallBytes; ++size) {
     ASSERT_TRUE(HeapMap::is_medium(size));
-    ASSERT_TRUE(map->insert_medium(kBase, size));
+    ASSERT_TRUE(map->insert_small(kBase, size));
     expect_same(map->decode(kBase), kBase, size, false);
     ASSERT_TRUE(map->erase_plain(kBase));
   }
-  EXPECT_FALSE(map->insert_medium(kBase + 8, 64));
-  EXPECT_FALSE(map->insert_medium(kBase | uintptr_t{1} << 63, 64));
+  EXPECT_FALSE(map->insert_small(kBase + 8, 64));
+  EXPECT_FALSE(map->insert_small(kBase | uintptr_t{1} << 63, 64));
 }
 
 TEST(HeapMap, FindOfALargeBlockReachesItsFirstGranules) {

@@ -74,24 +74,11 @@ struct Standing {
 };
 
 Standing standing_of(pid_t task) {
-  fs::path proc = "/proc/" + std::to_string(task);
   Standing standing;
-  std::string stat = text_of(proc / "stat");
-  sscanf(stat.c_str() + std::min(stat.rfind(')'), stat.size()),
-         ") %*c %*d %d %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %d", &standing.group, &standing.session,
-         &standing.nice);
-  standing.autogroup = text_of(proc / "autogroup");
+  sscanf(stat_of(task).c_str(), " %*c %*d %d %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %d", &standing.group,
+         &standing.session, &standing.nice);
+  standing.autogroup = text_of("/proc/" + std::to_string(task) + "/autogroup");
   return standing;
-}
-
-// A copy of `target`, or the reporter that it has become: a part of its command line tells.
-pid_t find_helper(pid_t target, std::string_view part) {
-  for (pid_t helper : helpers_of(target)) {
-    fs::path proc = "/proc/" + std::to_string(helper);
-    if (text_of(proc / "oom_score_adj") == "1000\n" && text_of(proc / "cmdline").find(part) != std::string::npos)
-      return helper;
-  }
-  return 0;
 }
 
 // Its own session would be a group of its own for the scheduler, in which a low priority says nothing.

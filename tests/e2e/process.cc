@@ -193,39 +193,49 @@ std::string text_of(const std::filesystem::path &path) {
   return text;
 }
 
+std::string stat_of(pid_t task) {
+  std::string stat = text_of("/proc/" + std::to_string(task) + "/stat");
+  size_t name_end = stat.rfind(')');
+  return name_end == stat.npos ? "" : stat.substr(name_end + 1);
+}
+
 std::vector<pid_t> helpers_of(pid_t pid) {
   std::vector<pid_t> all = {pid};
   for (size_t i = 0; i < all.size(); ++i)
     for (const std::filesystem::directory_entry &entry : std::filesystem::directory_iterator("/proc")) {
       auto number = castaway::parse_decimal(entry.path().filename().native());
       if (!number) continue;
-      std::string stat = text_of(entry.path() / "stat");
-      size_t close = stat.rfind(')');
-      int parent = 0;
-      if (close == stat.npos || sscanf(stat.c_str() + close + 1, " %*c %d", &parent) != 1) continue;
-      if (parent == all[i]) all.push_back(static_cast<pid_t>(*number));
+      pid_t task = static_cast<pid_t>(*number), parent = 0;
+      if (sscanf(stat_of(task).c_str(), " %*c %d", &parent) == 1 && parent == all[i]) all.push_back(task);
     }
   all.erase(all.begin());
   return all;
 }
 
-// Whether it has stopped: before that it can be in the middle of an exec.
+static bool runs(pid_t pid, std::string_view part) {
+  return text_of("/proc/" + std::to_string(pid) + "/cmdline").find(part) != std::string::npos;
+}
+
+pid_t find_helper(pid_t target, std::string_view part) {
+  for (pid_t helper : helpers_of(target))
+    if (text_of("/proc/" + std::to_string(helper) + "/oom_score_adj") == "1000\n" && runs(helper, part)) return helper;
+  return 0;
+}
+
+// Whether it has stopped, or is gone: before that it can be in the middle of an exec.
 static bool stops(pid_t pid) {
   return eventually([&] {
-    std::string stat = text_of("/proc/" + std::to_string(pid) + "/stat");
-    size_t close = stat.rfind(')');
-    return close == stat.npos || stat.compare(close, 3, ") T") == 0;
+    std::string stat = stat_of(pid);
+    return stat.empty() || stat.starts_with(" T");
   });
 }
 
 pid_t hold_snapshot(pid_t target, std::string_view program) {
-  for (pid_t helper : helpers_of(target)) {
-    std::filesystem::path proc = "/proc/" + std::to_string(helper);
-    if (text_of(proc / "oom_score_adj") != "1000\n") continue;
-    kill(helper, SIGSTOP);
-    if (stops(helper) && text_of(proc / "cmdline").find(program) != std::string::npos) return helper;
-    kill(helper, SIGCONT); // it has become the reporter, which shares nothing
-  }
+  pid_t helper = find_helper(target, program);
+  if (helper == 0) return 0;
+  kill(helper, SIGSTOP);
+  if (stops(helper) && runs(helper, program)) return helper;
+  kill(helper, SIGCONT); // it has become the reporter, which shares nothing
   return 0;
 }
 

@@ -90,8 +90,13 @@ template <typename Condition> bool eventually(Condition condition, Seconds most)
 // The bytes of a file, of /proc too; empty where it cannot be read.
 std::string text_of(const std::filesystem::path &path);
 
+// What /proc/TASK/stat says behind the name; empty where there is no such task.
+std::string stat_of(pid_t task);
+
 // All processes of castaway's that `pid` has: tracer, snapshot, reporter; they are in sessions or groups of their own.
 std::vector<pid_t> helpers_of(pid_t pid);
+// A snapshot of `target`, or the reporter that it has become, by a part of its command line; 0 if none was met.
+pid_t find_helper(pid_t target, std::string_view part);
 // Stops a snapshot of `target` that is at work, with SIGSTOP; 0 if none was met. `program`: a part of its command line.
 pid_t hold_snapshot(pid_t target, std::string_view program);
 
