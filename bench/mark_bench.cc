@@ -135,7 +135,10 @@ template <void (*kLink)(Heap &)> void BM_Mark(benchmark::State &state) {
 constexpr int64_t kMillion = 1 << 20;
 const std::vector<std::string> kArguments = {"blocks", "shuffled", "markers"};
 BENCHMARK(BM_Mark<link_list>)->ArgNames(kArguments)->Args({4 * kMillion, 0, 1})->Args({4 * kMillion, 1, 1});
-BENCHMARK(BM_Mark<link_tree>)->UseRealTime()->ArgNames(kArguments)->ArgsProduct({{4 * kMillion}, {0, 1}, {1, 2}});
+BENCHMARK(BM_Mark<link_tree>)
+    ->UseRealTime()
+    ->ArgNames(kArguments)
+    ->ArgsProduct({{kMillion / 16, 4 * kMillion}, {0, 1}, {1, 2}});
 BENCHMARK(BM_Mark<link_graph>)
     ->UseRealTime()
     ->ArgNames(kArguments)
@@ -164,7 +167,7 @@ void BM_Inventory(benchmark::State &state) {
   }
   count_blocks(state, heap);
 }
-BENCHMARK(BM_Inventory)->UseRealTime()->ArgNames({"size", "markers"})->ArgsProduct({{16, 64, 500, 4000}, {1, 2}});
+BENCHMARK(BM_Inventory)->UseRealTime()->ArgNames({"size", "markers"})->ArgsProduct({{16, 64, 496, 4000}, {1, 2}});
 
 // Nothing is live: inventory, list of leaks, direct and indirect.
 void BM_Everything_leaked(benchmark::State &state) {

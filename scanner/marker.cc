@@ -12,13 +12,15 @@ namespace castaway {
 
 namespace {
 
-// Calls visit(number) for each bit that is set, the highest first.
+// Calls visit(number) for each bit that is set, the lowest first.
 template <typename Visit> void for_each_bit(uint64_t bits, Visit visit) {
-  while (bits) {
-    auto highest = static_cast<size_t>(std::bit_width(bits) - 1);
-    visit(highest);
-    bits ^= uint64_t{1} << highest;
-  }
+  for (; bits; bits &= bits - 1) visit(static_cast<size_t>(std::countr_zero(bits)));
+}
+
+// The beginning of the page in which this word lies.
+const Word *page_of(const Word *word) {
+  constexpr uintptr_t kPage = 4096;
+  return reinterpret_cast<const Word *>(reinterpret_cast<uintptr_t>(word) & ~(kPage - 1));
 }
 
 // Of a granule, counted from the beginning of its leaf.
@@ -44,8 +46,9 @@ template <Phase P> void Marker::scan(Range range) {
   words_read_ += words.size();
   const Word *at = words.begin;
   while (static_cast<size_t>(words.end - at) > kPageWords) {
-    fetch_page(at + kPagesAhead * kPageWords);
-    gather<P>(at, at + kPageWords);
+    const Word *page = page_of(at);
+    fetch_page(page + kPagesAhead * kPageWords);
+    gather<P>(at, page + kPageWords);
   }
   gather<P>(at, words.end);
 }
@@ -59,7 +62,7 @@ template <Phase P> void Marker::scan(Range range) {
 
 template <Phase P> void Marker::gather(const Word *&at, const Word *end) {
   while (at < end) {
-    size_t found = gather_(filter_, at, end, addresses_ + in_, kAddresses - in_);
+    size_t found = gather_.some(filter_, at, end, addresses_ + in_, kAddresses - in_);
     in_ = P == Phase::refer ? without_own(found) : in_ + found;
     if (in_ - fetched_ >= kBatch) pump<P>();
   }
@@ -99,13 +102,15 @@ inline void Marker::fetch(size_t count) {
   }
 }
 
-// Fetches what is read of a found object first. Most small blocks lie in two lines. GCC 12 takes a function that only
-// fetches for one that does nothing, and drops calls of it.
+// Fetches what is read of a found object first. Most small blocks lie in two lines; to the second level of the cache
+// only, where more may be on their way at a time. GCC 12 takes a function that only fetches for one that does nothing,
+// and drops calls of it.
 [[gnu::always_inline]] inline void Marker::fetch_object(Object object) const {
   if (object & kIndexed) return;
   __builtin_prefetch(objects_->leaf(object).codes + HeapMap::granule_in_leaf(object));
-  __builtin_prefetch(reinterpret_cast<const void *>(object));
-  __builtin_prefetch(reinterpret_cast<const void *>(object + kLine - 1));
+  constexpr int kReads = 0, kSecondLevel = 2;
+  __builtin_prefetch(reinterpret_cast<const void *>(object), kReads, kSecondLevel);
+  __builtin_prefetch(reinterpret_cast<const void *>(object + kLine - 1), kReads, kSecondLevel);
 }
 
 // Moves the queue on by whole batches. What is left leaves at least a batch's room.
@@ -193,6 +198,7 @@ template <Phase P> void Marker::mark(Object object) {
 }
 
 template <Phase P> void Marker::drain() {
+  if (P == Phase::live) return drain_live();
   Object ring[kRing];
   size_t first = 0, next = 0; // those between have been fetched and wait
   for (;;) {
@@ -200,14 +206,11 @@ template <Phase P> void Marker::drain() {
       Object object = ring[next++ % kRing] = work_[--work_count_];
       fetch_object(object);
       if (next - first < kRing) continue;
-    } else if (P == Phase::live && take_windows()) {
-      continue;
     } else if (next == first) {
       if (!flush<P>()) return;
       continue;
     }
     read<P>(ring[first++ % kRing]);
-    if (P == Phase::live && pool_ && first % kBatch == 0) share();
   }
 }
 
@@ -231,6 +234,41 @@ template <Phase P> void Marker::read(Object object) {
 // to point to it reads it, and whether a block begins there is found out then. Bits of granules in which none begins
 // mean nothing to others. A low bit beside a high one says that the granule has not been read yet, a low bit alone that
 // somebody waits for the block to be found live; so whoever finds it leaves the bit, and the window in the queue.
+
+void Marker::drain_live() {
+  for (;;) {
+    if (work_count_ > 0) {
+      read_soon(work_[--work_count_]);
+      if (pool_ && next_ % kBatch == 0) share();
+    } else if (take_windows()) {
+      continue;
+    } else if (first_ != next_) {
+      read_live(ring_[first_++ % kRing]);
+    } else if (!flush<Phase::live>()) {
+      return;
+    }
+  }
+}
+
+// Fetches an object, and reads the one that has been waiting longest.
+[[gnu::always_inline]] inline void Marker::read_soon(Object object) {
+  fetch_object(object);
+  ring_[next_++ % kRing] = object;
+  if (next_ - first_ == kRing) read_live(ring_[first_++ % kRing]);
+}
+
+// read(), made short for short blocks, as most are.
+void Marker::read_live(Object object) {
+  static_assert(kBatch + kShortWords <= kAddresses);
+  if (object & kIndexed) return read<Phase::live>(object);
+  Block block = HeapMap::decode_code(object, objects_->leaf(object).codes + HeapMap::granule_in_leaf(object));
+  if (!block || block.size > kShortWords * sizeof(Word)) return read<Phase::live>(object);
+  ++live_blocks_;
+  Words words({block.begin, block.begin + block.size});
+  words_read_ += words.size();
+  in_ += gather_.all(filter_, words.begin, words.end, addresses_ + in_);
+  if (in_ >= kBatch) put_into_windows();
+}
 
 void Marker::put_into_windows() {
   if (!objects_->all_plain()) fetch_exact();
@@ -273,7 +311,7 @@ bool Marker::take_windows() {
     dense = !window.is_sparse();
     if (!dense) count += list_sparse(window, sparse + count);
   }
-  for (size_t i = 0; i < count; ++i) mark_granule(sparse[i]);
+  while (count > 0) mark_granule(sparse[--count]); // read in the order of addresses
   if (dense) read_window(window);
   return true;
 }
@@ -312,32 +350,32 @@ inline bool Marker::meet(uintptr_t address) {
 }
 
 // Sets the bits for all pointers to a window. Then calls visit(begin, low, fresh, waiting) for every 64 granules in
-// which there is something to read, the last ones first: `fresh` have just been found; `waiting` were found before, or
-// watched until now, and their bits in `low` are set.
-template <typename Visit> void Marker::settle(const WindowQueue::Window &window, Visit visit) {
+// which there is something to read: `fresh` have just been found; `waiting` were found before, or watched until now, and
+// their bits in `low` are set. What visit() reads may lead to this window again, which then waits for another turn.
+template <typename Visit> void Marker::settle(const WindowQueue::Window &window, Met &met, Visit visit) {
   for (const auto *chunk = window.chunks; chunk; chunk = chunk->next)
-    for (uint16_t granule : std::span(chunk->granules, chunk->count)) met_[granule / 64] |= uint64_t{1} << granule % 64;
+    for (uint16_t granule : std::span(chunk->granules, chunk->count)) met[granule / 64] |= uint64_t{1} << granule % 64;
   windows_->release(window.chunks);
   uintptr_t begin = begin_of(window.number);
   StateBits states = objects_->block_states(begin);
   uint64_t *high = &states.high, *low = &states.low;
-  for (size_t i = std::size(met_); i-- > 0;) {
-    uint64_t met = std::exchange(met_[i], 0);
+  for (size_t i = 0; i < std::size(met); ++i) {
+    uint64_t bits = std::exchange(met[i], 0);
     uint64_t set = __atomic_load_n(&low[i], __ATOMIC_RELAXED); // before high bits make others look at it
-    if (!(met | set)) continue;
-    uint64_t before = set_bits(high[i], met);
-    uint64_t fresh = met & ~before;
+    if (!(bits | set)) continue;
+    uint64_t before = set_bits(high[i], bits);
+    uint64_t fresh = bits & ~before;
     uintptr_t at = begin + i * 64 * HeapMap::kGranule;
     for_each_bit(fresh & set, [&](size_t bit) { woken_[woken_count_++] = at + bit * HeapMap::kGranule; });
-    visit(at, low[i], fresh & ~set, set & (before | met));
+    visit(at, low[i], fresh & ~set, set & (before | bits));
   }
 }
 
-// Moves all that is to be read of a window to the work list. What comes last there is read first.
+// Reads all that is to be read of a window, but for the last ones, which wait in the ring.
 void Marker::read_window(const WindowQueue::Window &window) {
-  settle(window, [&](uintptr_t begin, uint64_t &low, uint64_t fresh, uint64_t waiting) {
+  settle(window, read_, [&](uintptr_t begin, uint64_t &low, uint64_t fresh, uint64_t waiting) {
     if (waiting) waiting &= clear_bits(low, waiting); // another marker may have been faster
-    for_each_bit(fresh | waiting, [&](size_t bit) { work_[work_count_++] = begin + bit * HeapMap::kGranule; });
+    for_each_bit(fresh | waiting, [&](size_t bit) { read_soon(begin + bit * HeapMap::kGranule); });
   });
 }
 
@@ -350,7 +388,7 @@ void Marker::make_room() {
     if (window.is_sparse())
       settle_sparse(window);
     else if (window.chunks)
-      settle(window, [&](uintptr_t, uint64_t &low, uint64_t fresh, uint64_t) {
+      settle(window, kept_, [&](uintptr_t, uint64_t &low, uint64_t fresh, uint64_t) {
         if (fresh) set_bits(low, fresh);
       });
     windows_->hold(window.number);

@@ -77,6 +77,7 @@ private:
   // Found by measurement, bench/mark_bench.cc.
   static constexpr size_t kBatch = 16;           // addresses that are fetched together
   static constexpr size_t kRing = 16;            // fetched blocks that wait
+  static constexpr size_t kShortWords = 64;      // of a block that is read in one go
   static constexpr size_t kDepth = 64;           // fetched addresses that wait
   static constexpr size_t kAddresses = 512;      // room for addresses
   static constexpr size_t kPageWords = 512;      // of 4 KiB
@@ -87,6 +88,9 @@ private:
   template <Phase P> void append(uintptr_t word);
   template <Phase P> void gather(const Word *&at, const Word *end);
   static void fetch_page(const Word *at);
+  void drain_live();
+  void read_soon(Object object);
+  void read_live(Object object);
   size_t without_own(size_t found);
   template <Phase P> void pump();
   template <Phase P> void resolve(size_t count);
@@ -104,7 +108,8 @@ private:
   size_t list_sparse(const WindowQueue::Window &window, uintptr_t *out);
   void mark_granule(uintptr_t address);
   bool meet(uintptr_t address);
-  template <typename Visit> void settle(const WindowQueue::Window &window, Visit visit);
+  using Met = uint64_t[WindowQueue::kGranules / 64]; // a bit for each granule of a window
+  template <typename Visit> void settle(const WindowQueue::Window &window, Met &met, Visit visit);
   void read_window(const WindowQueue::Window &window);
   void make_room();
   void settle_sparse(const WindowQueue::Window &window);
@@ -118,15 +123,18 @@ private:
 
   Objects *objects_ = nullptr;
   PointerFilter filter_;
-  PointerFilter::Gather gather_ = nullptr;
+  PointerFilter::Version gather_;
   // The queue: from out_ to fetched_ what has been fetched, up to in_ what has not.
   size_t out_ = 0, fetched_ = 0, in_ = 0;
   uintptr_t addresses_[kAddresses + PointerFilter::kSlack];
   WindowQueue *windows_ = nullptr;
   WindowBuffer buffer_;
-  uint64_t met_[WindowQueue::kGranules / 64] = {}; // of the window that is settled; else zero
+  Met read_ = {}, kept_ = {}; // of the window that is read, and of one that only makes room; else zero
   std::span<Object> work_;
   size_t work_count_ = 0;
+  // Phase live: what has been fetched and waits to be read, from first_ to next_.
+  Object ring_[kRing];
+  size_t first_ = 0, next_ = 0;
   std::span<Object> woken_;
   size_t woken_count_ = 0;
   Range self_; // phase refer: the block whose words are looked at

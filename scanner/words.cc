@@ -4,6 +4,8 @@
 // which words of a heap are pointers is what no branch predictor knows.
 #include "scanner/words.h"
 
+#include <algorithm>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -75,45 +77,100 @@ constexpr Moves kMoves;
   return count;
 }
 
+constexpr size_t kVector = 8; // words of one for AVX-512
+
+// What that version compares with.
+struct Bounds512 {
+  __m512i begin, size, hole_begin, hole_size, mask;
+
+  [[gnu::target("avx512f"), gnu::always_inline]] explicit Bounds512(const PointerFilter &filter)
+      : begin(_mm512_set1_epi64(static_cast<int64_t>(filter.begin()))),
+        size(_mm512_set1_epi64(static_cast<int64_t>(filter.size()))),
+        hole_begin(_mm512_set1_epi64(static_cast<int64_t>(filter.hole_begin()))),
+        hole_size(_mm512_set1_epi64(static_cast<int64_t>(filter.hole_size()))),
+        mask(_mm512_set1_epi64(static_cast<int64_t>(kAddressMask))) {}
+};
+
+// Writes those addresses of `words` that pass to `out`; `here` says which words there are. Returns their number. No
+// branch: whether there is one is what cannot be predicted either.
+[[gnu::target("avx512f,popcnt"), gnu::always_inline]] inline size_t compress(const Bounds512 &bounds, __m512i words,
+                                                                             __mmask8 here, uintptr_t *out) {
+  __m512i addresses = _mm512_and_si512(words, bounds.mask);
+  __mmask8 inside = _mm512_mask_cmplt_epu64_mask(here, _mm512_sub_epi64(addresses, bounds.begin), bounds.size);
+  __mmask8 found =
+      _mm512_mask_cmpge_epu64_mask(inside, _mm512_sub_epi64(addresses, bounds.hole_begin), bounds.hole_size);
+  _mm512_storeu_si512(out, _mm512_maskz_compress_epi64(found, addresses));
+  return static_cast<size_t>(__builtin_popcount(found));
+}
+
+// The first words of a vector, of which only `left` are there.
+[[gnu::always_inline]] inline __mmask8 first_of(size_t left) {
+  return static_cast<__mmask8>(left >= kVector ? 0xff : (1u << left) - 1);
+}
+
+// Whether the whole vector at `words` has something within the bounds, be it in the hole.
+[[gnu::target("avx512f"), gnu::always_inline]] inline __mmask8 within(const Bounds512 &bounds, const Word *words) {
+  __m512i addresses = _mm512_and_si512(_mm512_loadu_si512(words), bounds.mask);
+  return _mm512_cmplt_epu64_mask(_mm512_sub_epi64(addresses, bounds.begin), bounds.size);
+}
+
 [[gnu::target("avx512f,popcnt")]] size_t gather_avx512(const PointerFilter &filter, const Word *&at, const Word *end,
                                                        uintptr_t *out, size_t room) {
-  const __m512i mask = _mm512_set1_epi64(static_cast<int64_t>(kAddressMask));
-  const __m512i begin = _mm512_set1_epi64(static_cast<int64_t>(filter.begin()));
-  const __m512i size = _mm512_set1_epi64(static_cast<int64_t>(filter.size()));
-  const __m512i hole_begin = _mm512_set1_epi64(static_cast<int64_t>(filter.hole_begin()));
-  const __m512i hole_size = _mm512_set1_epi64(static_cast<int64_t>(filter.hole_size()));
+  constexpr size_t kTogether = 4 * kVector; // where there is no pointer for long, memory is the limit
+  const Bounds512 bounds(filter);
+  const Word *next = at; // a variable that nobody else sees
   size_t count = 0;
-  while (at < end && count + PointerFilter::kSlack <= room) {
-    size_t left = static_cast<size_t>(end - at);
-    auto here = static_cast<__mmask8>(left >= 8 ? 0xff : (1u << left) - 1);
-    __m512i addresses = _mm512_and_si512(_mm512_maskz_loadu_epi64(here, at), mask);
-    __mmask8 inside = _mm512_mask_cmplt_epu64_mask(here, _mm512_sub_epi64(addresses, begin), size);
-    __mmask8 found = _mm512_mask_cmpge_epu64_mask(inside, _mm512_sub_epi64(addresses, hole_begin), hole_size);
-    at += left >= 8 ? 8 : left;
-    if (!found) continue;
-    _mm512_storeu_si512(out + count, _mm512_maskz_compress_epi64(found, addresses));
-    count += static_cast<size_t>(__builtin_popcount(found));
+  while (next < end && count + PointerFilter::kSlack <= room) {
+    auto left = static_cast<size_t>(end - next);
+    if (left >= kTogether && !(within(bounds, next) | within(bounds, next + kVector) |
+                               within(bounds, next + 2 * kVector) | within(bounds, next + 3 * kVector))) {
+      next += kTogether;
+      continue;
+    }
+    for (const Word *last = next + std::min(left, kTogether); next < last && count + PointerFilter::kSlack <= room;
+         next += std::min(left, kVector)) {
+      left = static_cast<size_t>(last - next);
+      __mmask8 here = first_of(left);
+      count += compress(bounds, _mm512_maskz_loadu_epi64(here, next), here, out + count);
+    }
+  }
+  at = next;
+  return count;
+}
+
+[[gnu::target("avx512f,popcnt")]] size_t gather_all_avx512(const PointerFilter &filter, const Word *at, const Word *end,
+                                                           uintptr_t *out) {
+  const Bounds512 bounds(filter);
+  size_t count = 0;
+  for (; at < end; at += kVector) {
+    __mmask8 here = first_of(static_cast<size_t>(end - at));
+    count += compress(bounds, _mm512_maskz_loadu_epi64(here, at), here, out + count);
   }
   return count;
 }
 
 #endif
 
-} // namespace
-
-Gather PointerFilter::version(Vectors vectors) {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (vectors == Vectors::avx512) return __builtin_cpu_supports("avx512f") ? gather_avx512 : nullptr;
-  if (vectors == Vectors::avx2) return __builtin_cpu_supports("avx2") ? gather_avx2 : nullptr;
-#endif
-  return vectors == Vectors::none ? gather_plain : nullptr;
+template <Gather kGather>
+size_t gather_all(const PointerFilter &filter, const Word *at, const Word *end, uintptr_t *out) {
+  return kGather(filter, at, end, out, SIZE_MAX / 2);
 }
 
-Gather PointerFilter::fastest() {
+} // namespace
+
+PointerFilter::Version PointerFilter::version(Vectors vectors) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (vectors == Vectors::avx512 && __builtin_cpu_supports("avx512f")) return {gather_avx512, gather_all_avx512};
+  if (vectors == Vectors::avx2 && __builtin_cpu_supports("avx2")) return {gather_avx2, gather_all<gather_avx2>};
+#endif
+  return vectors == Vectors::none ? Version{gather_plain, gather_all<gather_plain>} : Version{};
+}
+
+PointerFilter::Version PointerFilter::fastest() {
   for (Vectors each : {Vectors::avx512, Vectors::avx2})
-    if (Gather gather = version(each)) return gather;
-  return gather_plain;
+    if (Version found = version(each); found.some) return found;
+  return version(Vectors::none);
 }
 
 } // namespace castaway

@@ -41,6 +41,9 @@ public:
   // than kSlack of its `room` is left. Moves `at`, returns the number written.
   using Gather = size_t (*)(const PointerFilter &, const Word *&at, const Word *end, uintptr_t *out, size_t room);
 
+  // The same for all words up to `end`. `out` has room for them all, and for kSlack more.
+  using GatherAll = size_t (*)(const PointerFilter &, const Word *at, const Word *end, uintptr_t *out);
+
   PointerFilter() = default;
   // All that is within the bounds, but not in the hole, may be a pointer.
   PointerFilter(Range bounds, Range hole)
@@ -54,10 +57,14 @@ public:
     return (address - begin_ < size_) & (address - hole_begin_ >= hole_size_); // no branch
   }
 
-  // The version for these vectors, null where this processor has none such. They differ in nothing else.
+  // The version for these vectors, nulls where this processor has none such. They differ in nothing else.
+  struct Version {
+    Gather some = nullptr;
+    GatherAll all = nullptr;
+  };
   enum class Vectors { none, avx2, avx512 };
-  static Gather version(Vectors vectors);
-  static Gather fastest();
+  static Version version(Vectors vectors);
+  static Version fastest();
 
 private:
   uintptr_t begin_ = 0;

@@ -22,7 +22,7 @@ protected:
     return found;
   }
   static std::vector<uintptr_t> gathered(const std::vector<uintptr_t> &words, size_t room) {
-    PointerFilter::Gather gather = PointerFilter::version(GetParam());
+    PointerFilter::Gather gather = PointerFilter::version(GetParam()).some;
     PointerFilter filter(kBounds, kHole);
     std::vector<uintptr_t> found, out(room + PointerFilter::kSlack);
     const Word *at = words.data(), *end = at + words.size();
@@ -38,7 +38,7 @@ protected:
     return found;
   }
   void SetUp() override {
-    if (!PointerFilter::version(GetParam())) GTEST_SKIP() << "this processor has no such vectors";
+    if (!PointerFilter::version(GetParam()).some) GTEST_SKIP() << "this processor has no such vectors";
   }
 };
 
@@ -62,11 +62,36 @@ TEST_P(Filter, OfAnyLengthAndDensityAndIntoAnyRoom) {
   }
 }
 
+TEST_P(Filter, AllOfARangeAtOnce) {
+  PointerFilter::GatherAll gather = PointerFilter::version(GetParam()).all;
+  PointerFilter filter(kBounds, kHole);
+  std::mt19937_64 random(2);
+  for (int i = 0; i < 2000; ++i) {
+    std::vector<uintptr_t> words(random() % 100), out(words.size() + PointerFilter::kSlack + 1, 42);
+    for (uintptr_t &word : words) word = random() % 2 ? kBounds.begin + random() % kBounds.size() : random();
+    const Word *at = words.data();
+    size_t count = gather(filter, at, at + words.size(), out.data());
+    ASSERT_EQ(out.back(), 42u) << "no more than the slack is written to";
+    out.resize(count);
+    ASSERT_EQ(out, expected(words)) << words.size() << " words";
+  }
+}
+
+// Whole groups are passed over only where nothing in them lies within the bounds.
+TEST_P(Filter, OneAmongManyIsFoundWhereverItLies) {
+  for (size_t size : {31, 32, 33, 64, 100})
+    for (size_t place = 0; place < size; ++place) {
+      std::vector<uintptr_t> words(size, 42);
+      words[place] = kBounds.begin;
+      ASSERT_EQ(gathered(words, 100), expected(words)) << place << " of " << size;
+    }
+}
+
 TEST_P(Filter, WithoutAHoleAllWithinTheBoundsPasses) {
   std::vector<uintptr_t> words = {kBounds.begin, kHole.begin, kHole.end - 1, kBounds.end - 1, kBounds.end, 0}, out(100);
   const Word *at = words.data();
   PointerFilter filter(kBounds, {});
-  EXPECT_EQ(PointerFilter::version(GetParam())(filter, at, at + words.size(), out.data(), out.size()), 4u);
+  EXPECT_EQ(PointerFilter::version(GetParam()).some(filter, at, at + words.size(), out.data(), out.size()), 4u);
 }
 
 INSTANTIATE_TEST_SUITE_P(, Filter, testing::Values(Vectors::none, Vectors::avx2, Vectors::avx512),
