@@ -241,12 +241,53 @@ void Marker::drain_live() {
       read_soon(work_[--work_count_]);
       if (pool_ && next_ % kBatch == 0) share();
     } else if (take_windows()) {
-      continue;
+      thin_steps_ = 0;
     } else if (first_ != next_) {
       read_live(ring_[first_++ % kRing]);
+    } else if (goes_thin()) {
+      if (pool_) return; // to whoever goes on alone
+      send_scouts();
     } else if (!flush<Phase::live>()) {
       return;
     }
+  }
+}
+
+// Whether there is next to nothing to follow, again, and nobody else has anything either.
+bool Marker::goes_thin() {
+  thin_steps_ = in_ - out_ <= kThin ? thin_steps_ + 1 : 0;
+  return thin_steps_ >= most_thin_steps_ && (pool_ ? pool_->others_wait() : scouts_ != nullptr);
+}
+
+void Marker::send_scouts() {
+  thin_steps_ = 0;
+  Scouts::Found found = scouts_->explore(filter_, std::span(addresses_ + out_, in_ - out_));
+  if (found == Scouts::Found::all) return take_explored();
+  constexpr size_t kLonger = 4; // not so soon again
+  most_thin_steps_ *= kLonger;
+  if (found == Scouts::Found::heads) scouts_->visit_heads([&](Object head) { mark_block<Phase::live>(head); });
+}
+
+// What was explored has been found and is to be read.
+void Marker::take_explored() {
+  constexpr size_t kWords = WindowQueue::kGranules / 64; // of a window
+  for (size_t window = 0; window < objects_->leaf_begins().size() * WindowQueue::kPerLeaf; ++window) {
+    uintptr_t begin = begin_of(window);
+    StateBits states = objects_->block_states(begin);
+    uint64_t *high = &states.high, *low = &states.low;
+    const uint64_t *explored =
+        &scouts_->explored(window / WindowQueue::kPerLeaf)[window % WindowQueue::kPerLeaf * kWords];
+    uint64_t any = 0;
+    for (size_t i = 0; i < kWords; ++i) {
+      uint64_t fresh = explored[i] & ~high[i];
+      for_each_bit(fresh & low[i],
+                   [&](size_t bit) { woken_[woken_count_++] = begin + (i * 64 + bit) * HeapMap::kGranule; });
+      high[i] |= fresh;
+      low[i] |= fresh;
+      any |= fresh;
+      scouted_ += static_cast<uint64_t>(std::popcount(fresh));
+    }
+    if (any) windows_->hold(window);
   }
 }
 
@@ -350,8 +391,8 @@ inline bool Marker::meet(uintptr_t address) {
 }
 
 // Sets the bits for all pointers to a window. Then calls visit(begin, low, fresh, waiting) for every 64 granules in
-// which there is something to read: `fresh` have just been found; `waiting` were found before, or watched until now, and
-// their bits in `low` are set. What visit() reads may lead to this window again, which then waits for another turn.
+// which there is something to read: `fresh` have just been found; `waiting` were found before, or watched until now,
+// and their bits in `low` are set. What visit() reads may lead to this window again, which then waits for another turn.
 template <typename Visit> void Marker::settle(const WindowQueue::Window &window, Met &met, Visit visit) {
   for (const auto *chunk = window.chunks; chunk; chunk = chunk->next)
     for (uint16_t granule : std::span(chunk->granules, chunk->count)) met[granule / 64] |= uint64_t{1} << granule % 64;
@@ -466,6 +507,8 @@ void Marker::merge(Marker &other) {
   live_blocks_ += std::exchange(other.live_blocks_, 0);
   words_read_ += std::exchange(other.words_read_, 0);
   while (Object object = other.take_woken()) woken_[woken_count_++] = object;
+  consider<Phase::live>(std::span(other.addresses_ + other.out_, other.in_ - other.out_));
+  other.in_ = other.fetched_ = other.out_ = 0;
 }
 
 void Marker::count_retained(const Block &block) {

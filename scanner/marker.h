@@ -9,7 +9,8 @@
 //
 // How phase live is fast: pointers are kept by the window of memory to which they point (window_queue.h), so that one
 // window's bits of state, codes and blocks are met in the order of addresses. To find out whether a granule was met
-// before takes one bit. Only where few pointers are to be had at all, as from a list, are they followed at once.
+// before takes one bit. Only where few pointers are to be had at all, as from a list, are they followed at once; where
+// that goes on for long, scouts (scouts.h) look from many places what else is reached.
 //
 // The other phases see leaked memory only. Their addresses wait in a queue, fetched some time before they are resolved.
 // What lies where objects may overlap is resolved exactly in all phases, and is in no window.
@@ -28,6 +29,7 @@
 
 #include "scanner/objects.h"
 #include "scanner/scanner.h"
+#include "scanner/scouts.h"
 #include "scanner/window_queue.h"
 #include "scanner/words.h"
 #include "scanner/work_pool.h"
@@ -45,6 +47,9 @@ public:
   // `watches` is the number of objects that may be watched at a time.
   bool build(Objects &objects, WindowQueue &windows, size_t watches, Workspace &workspace);
 
+  // Who helps along thin chains of pointers, where this marker is the only one at work.
+  void employ(Scouts &scouts) { scouts_ = &scouts; }
+
   // Looks at all words of a range, or at these values. What they reach is followed by drain(), at the latest.
   template <Phase P> void scan(Range range);
   template <Phase P> void consider(std::span<const uintptr_t> values);
@@ -60,7 +65,7 @@ public:
   // Phase live, together with others that do the same with markers of their own over the same objects: takes work from
   // the pool and leaves work there, until nobody has any left.
   void drain_together(WorkPool &pool);
-  // Takes over what another marker has counted and woken. Both are drained.
+  // Takes over what another marker has counted and woken, and a thin chain that it has not followed to its end.
   void merge(Marker &other);
   // Phase refer for one block.
   void refer_from(const Block &block);
@@ -72,6 +77,8 @@ public:
   const HeapTotals &retained() const { return retained_; }
   uint64_t live_blocks() const { return live_blocks_; }
   uint64_t words_read() const { return words_read_; }
+  // Blocks that scouts have found for it.
+  uint64_t scouted() const { return scouted_; }
 
 private:
   // Found by measurement, bench/mark_bench.cc.
@@ -84,6 +91,8 @@ private:
   static constexpr size_t kPagesAhead = 4;       // when a large range is read
   static constexpr size_t kLine = 64;            // bytes of the processor's cache
   static constexpr size_t kSparseTogether = 512; // pointers from windows with few of them
+  static constexpr size_t kThin = 4;             // pointers that are all there is to follow,
+  static constexpr size_t kThinSteps = 2048;     // so many times in a row, before scouts are sent out
 
   template <Phase P> void append(uintptr_t word);
   template <Phase P> void gather(const Word *&at, const Word *end);
@@ -91,6 +100,9 @@ private:
   void drain_live();
   void read_soon(Object object);
   void read_live(Object object);
+  bool goes_thin();
+  void send_scouts();
+  void take_explored();
   size_t without_own(size_t found);
   template <Phase P> void pump();
   template <Phase P> void resolve(size_t count);
@@ -142,6 +154,9 @@ private:
   uint64_t live_blocks_ = 0;
   uint64_t words_read_ = 0;
   WorkPool *pool_ = nullptr; // while others mark as well
+  Scouts *scouts_ = nullptr;
+  size_t thin_steps_ = 0, most_thin_steps_ = kThinSteps;
+  uint64_t scouted_ = 0;
 };
 
 } // namespace castaway

@@ -19,6 +19,7 @@ struct Scanner::State {
   Objects objects;
   Fixpoint fixpoint;
   WindowQueue windows;
+  Scouts scouts;
   Marker marker;
   Leaks leaks;
   std::span<uint32_t> paths;
@@ -56,6 +57,8 @@ bool Scanner::State::build(const Image &image, Crew *crew, Workspace &workspace)
   markers = crew ? crew->size_for(objects.totals().bytes) : 1;
   size_t all = objects.leaf_begins().size() * WindowQueue::kPerLeaf;
   paths = take_table<uint32_t>(workspace, image.threads.size());
+  scouts.prepare(objects, workspace);
+  marker.employ(scouts);
   return paths.data() && windows.build(all, objects.count(), markers, workspace) &&
          marker.build(objects, windows, fixpoint.watches(), workspace);
 }
@@ -125,7 +128,7 @@ bool Scanner::is_stack_live(size_t thread) const {
 
 ScanWork Scanner::work() const {
   if (!state_) return {};
-  return {state_->marker.words_read(), state_->fixpoint.checks()};
+  return {state_->marker.words_read(), state_->fixpoint.checks(), state_->marker.scouted()};
 }
 
 } // namespace castaway

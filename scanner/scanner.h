@@ -61,6 +61,7 @@ struct HeapTotals {
 struct ScanWork {
   uint64_t words = 0;       // words of memory looked at
   uint64_t wait_checks = 0; // times that a wait was looked at
+  uint64_t scouted = 0;     // blocks that scouts have found for the marker
 };
 
 class Scanner {

@@ -1,0 +1,115 @@
+// Scouts: what lies along a linked list, found out from many places at a time.
+//
+// Who follows a list waits for each block until it has come from memory, and can fetch nothing meanwhile: only the
+// block tells where the next one lies. That is some hundred nanoseconds a block, for any marker and for the program
+// itself. So where nothing is left to follow but a list, scouts go ahead: each begins at a block that nobody has met
+// yet (a head), and they follow the list from there by turns, so that a block for each of them is on its way at any
+// time. Who comes to a block that was explored already goes no further. If that block is a head, the one chain of
+// blocks continues in the other. Then the scout begins at a new head.
+//
+// Whether a head is reached at all nobody knows when a scout sets out. The first chain is the marker's own, and is
+// reached; so is the one in which that continues, and so on. When it comes to its end, then
+//
+//   if no chain is left over, all that was explored is reached, and the marker reads it;
+//   else some heads were nobody's (leaked, or reached from elsewhere later), and nobody knows which blocks were
+//   explored from there. The marker goes on from the heads that are reached, from all of them at once.
+//
+// Scouts only follow one pointer of each block, the one that leads on. Each step is a pointer that the marker would
+// follow as well, so what they find reached is reached; to read it, with all its pointers, is left to the marker. What
+// they do not find, it finds as ever.
+//
+// Owner: scanner. Context: SNAPSHOT or a test; one thread, while no other one marks. Fails: explore() finds nothing
+// where its tables cannot be had.
+#pragma once
+
+#include "scanner/objects.h"
+#include "scanner/words.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace castaway {
+
+class Scouts {
+public:
+  // Both outlive the scouts. Tables are not taken before they are needed.
+  void prepare(const Objects &objects, Workspace &workspace) {
+    objects_ = &objects;
+    workspace_ = &workspace;
+  }
+
+  // Explores the list to which one of these addresses points. To be asked when everything that is known to be live has
+  // been read, but for what they point to.
+  enum class Found { nothing, heads, all };
+  Found explore(const PointerFilter &filter, std::span<const uintptr_t> addresses);
+
+  // After Found::all: a bit for each granule of the leaf with this number, of blocks that were explored or met before.
+  std::span<const uint64_t> explored(size_t leaf) const { return explored_.subspan(leaf * kLeafWords, kLeafWords); }
+  // After Found::heads: calls visit(Object) for each head that is reached.
+  template <typename Visit> void visit_heads(Visit visit) const {
+    for (uint32_t chain = chains_[0].next; chain != kNone; chain = chains_[chain].next) visit(chains_[chain].head);
+  }
+
+private:
+  static constexpr size_t kLeafWords = HeapMap::kLeafGranules / 64;
+  static constexpr size_t kScouts = 32;      // who are on their way at a time: found by measurement
+  static constexpr size_t kChains = 1 << 14; // at most
+  static constexpr size_t kLessons = 32;     // blocks that are read to find out which pointer leads on
+  static constexpr size_t kEnough = 24;      // of these, those in which it has to be the same one
+  static constexpr uint32_t kNone = ~uint32_t{0};
+
+  struct Chain {
+    Object head;
+    uint32_t next; // in which it continues
+    bool ended, reached;
+  };
+  struct Scout {
+    uint32_t chain;
+    bool active, at_head;
+    uintptr_t address; // fetched, and to be looked at next
+  };
+  // A block, and the bit that says whether it was explored.
+  struct Place {
+    Block block;
+    uint64_t *word = nullptr;
+    uint64_t bit = 0;
+
+    explicit operator bool() const { return static_cast<bool>(block); }
+    bool explored() const { return (*word & bit) != 0; }
+    void explore() const { *word |= bit; }
+  };
+
+  bool take_tables();
+  void begin();
+  bool learn(std::span<const uintptr_t> addresses);
+  uintptr_t find_lead(const Block &block, std::span<uint32_t> votes) const;
+  Place place_of(uintptr_t address) const;
+  static void send(Scout &scout, uintptr_t address);
+  void fetch() const;
+  bool send_out(Scout &scout);
+  void turn(Scout &scout);
+  void end(Scout &scout, uint32_t next);
+  void move_front();
+  Place find_head();
+  Place find_head_in(const Leaf &leaf, size_t line) const;
+  uint32_t &slot_of(Object head);
+
+  const Objects *objects_ = nullptr;
+  Workspace *workspace_ = nullptr;
+  PointerFilter filter_;
+  std::span<uint64_t> explored_;
+  std::span<Scout> scouts_;
+  std::span<Chain> chains_;
+  std::span<uint32_t> slots_; // a hash table of heads: number of the chain, 0 for none
+  uint32_t chain_count_ = 0;
+  uint32_t front_ = 0;   // the chain that is reached and has not ended
+  uint32_t reached_ = 0; // how many are
+  size_t size_ = 0;      // of the list's blocks
+  size_t lead_ = 0;      // where in each of them the pointer is that leads on, in bytes
+  size_t aims_at_ = 0;   // where it points to in the next one
+  uint64_t place_ = 0;   // where heads are looked for next
+  size_t vain_ = 0;      // places in a row where there was none
+};
+
+} // namespace castaway
