@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <mutex>
 #include <unistd.h>
@@ -46,6 +47,23 @@ int find_debug_information(Dwfl_Module *module, void **data, const char *name, D
   const int fd = dwfl_build_id_find_debuginfo(module, data, name, base, file, link, checksum, found);
   if (fd >= 0 || file == nullptr || !has_named_debug_file(file, link)) return fd;
   return dwfl_standard_find_debuginfo(module, data, name, base, file, link, checksum, found);
+}
+
+// Whether there is debug information: in the file itself, or where find_debug_information() finds it.
+bool has_debug_information(const ElfFile &file) {
+  if (file.path().empty()) return false; // the vdso
+  if (!file.section(".debug_info").empty() || !file.section(".zdebug_info").empty()) return true;
+  std::error_code ignored;
+  constexpr size_t kDirectory = 2; // digits
+  if (const auto &id = file.build_id(); id.size() > kDirectory)
+    if (std::filesystem::exists("/usr/lib/debug/.build-id/" + id.substr(0, kDirectory) + "/" + id.substr(kDirectory) +
+                                    ".debug",
+                                ignored))
+      return true;
+  const auto link = file.section(".gnu_debuglink");
+  const auto *text = reinterpret_cast<const char *>(link.data());
+  const std::string name(text, link.empty() ? 0 : strnlen(text, link.size()));
+  return has_named_debug_file(file.path(), name.empty() ? nullptr : name.c_str());
 }
 
 // libdwfl asks debuginfod servers where this variable names some: a reporter waits for no network.
@@ -114,11 +132,22 @@ const Symbolized &Symbolizer::at(uint64_t address) {
   return known_.emplace(address, look_up(address)).first->second;
 }
 
-const Symbolized *Symbolizer::find_earlier(const Module &module, uint64_t address) const {
+const Symbolized *Symbolizer::find_earlier(const Module &module, uint64_t address) {
   if (earlier_ == nullptr || !module.file) return nullptr;
   const auto &map = modules_.map();
   const auto &mapping = map.mappings()[static_cast<size_t>(map.find(address))];
-  return earlier_->find(module.file->build_id(), address - mapping.begin + mapping.offset);
+  const auto found = earlier_->find(module.file->build_id(), address - mapping.begin + mapping.offset);
+  if (found.symbols == nullptr || (!found.final && may_tell_more(module))) return nullptr;
+  // The same code may be mapped from a file with another name.
+  const auto &symbols = *found.symbols;
+  return symbols.known || symbols.frames[0].function == fallback_name(address) ? &symbols : nullptr;
+}
+
+bool Symbolizer::may_tell_more(const Module &module) {
+  if (detail_ == SymbolDetail::names_only) return false;
+  const auto [known, is_new] = may_tell_more_.try_emplace(&module, true);
+  if (is_new && debug_path_.empty()) known->second = has_debug_information(*module.file);
+  return known->second;
 }
 
 Symbolized Symbolizer::look_up(uint64_t address) {

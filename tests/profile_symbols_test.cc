@@ -99,20 +99,69 @@ TEST_F(EarlierProfiles, WithoutSourceFilesOrSymbolsAreNot) {
   expect_no_use([](ProfileLocation &location) { location.function_offset.reset(); }, &ProfileData::locations);
 }
 
+// Where other code of the file has source files, its debug information was there, and says no more of this one.
+TEST_F(EarlierProfiles, WithoutASourceFileAreTakenOverWhereOthersOfTheSameFileHaveOne) {
+  const auto renamed = after([](ProfileData &profile) {
+    rename(profile);
+    for (auto &function : profile.functions)
+      if (function.name == kRenamed) function.file.clear();
+  });
+  EXPECT_EQ(count_of(renamed, kRenamed), count_of(threads_profile(nullptr), kKnown));
+  EXPECT_EQ(count_of(renamed, kKnown), 0u);
+}
+
+std::string own_maps() {
+  std::ostringstream text;
+  text << std::ifstream("/proc/self/maps").rdbuf();
+  return text.str();
+}
+
 // libstdc++ is usually without debug information, and has a symbol for this.
+uint64_t address_of_terminate() { return reinterpret_cast<uint64_t>(dlsym(RTLD_DEFAULT, "_ZSt9terminatev")); }
+
 TEST(Symbols, NeedNoHttpLibraryToLearnThatThereAreNoServers) {
-  const auto maps = [] {
-    std::ostringstream text;
-    text << std::ifstream("/proc/self/maps").rdbuf();
-    return text.str();
-  };
-  const auto map = MemoryMap::parse(maps());
+  const auto map = MemoryMap::parse(own_maps());
   ASSERT_TRUE(map);
   const Modules modules(*map, 4096, 0);
   Symbolizer symbols(modules, SymbolDetail::full);
-  const auto address = reinterpret_cast<uint64_t>(dlsym(RTLD_DEFAULT, "_ZSt9terminatev"));
-  EXPECT_EQ(symbols.at(address).frames.back().function, "std::terminate");
-  EXPECT_EQ(maps().find("debuginfod"), std::string::npos);
+  EXPECT_EQ(symbols.at(address_of_terminate()).frames.back().function, "std::terminate");
+  EXPECT_EQ(own_maps().find("debuginfod"), std::string::npos);
+}
+
+// What std::terminate is called if an earlier profile has this for it; empty where libstdc++ has debug information.
+std::string name_of_terminate(const std::string &earlier_name, std::optional<uint64_t> earlier_offset) {
+  const auto map = *MemoryMap::parse(own_maps());
+  const Modules modules(map, 4096, 0);
+  const auto address = address_of_terminate();
+  Symbolizer fresh(modules, SymbolDetail::full);
+  if (!fresh.at(address).frames.back().file.empty()) return "";
+  const auto &mapping = map.mappings()[static_cast<size_t>(map.find(address))];
+  ProfileData before;
+  before.mappings = {{mapping.begin, mapping.end, mapping.offset, mapping.path, modules.at(address)->file->build_id()}};
+  before.functions = {{earlier_name, earlier_name, ""}};
+  before.locations = {{address, 0, {{0, 0}}, earlier_offset}};
+  EarlierSymbols earlier;
+  earlier.add(before);
+  return Symbolizer(modules, SymbolDetail::full, "", &earlier).at(address).frames.back().function;
+}
+
+TEST(Symbols, OfFilesWithoutDebugInformationAreTakenOver) {
+  const auto name = name_of_terminate("earlier", 0);
+  if (name.empty()) GTEST_SKIP() << "libstdc++ has debug information";
+  EXPECT_EQ(name, "earlier");
+}
+
+// A name that stands for none is made of the file's, which may be another one today.
+TEST(Symbols, ThatWereNotFoundStayWithTheirFallbackNames) {
+  if (name_of_terminate("earlier", 0).empty()) GTEST_SKIP() << "libstdc++ has debug information";
+  const auto map = *MemoryMap::parse(own_maps());
+  const auto address = address_of_terminate();
+  const Modules modules(map, 4096, 0);
+  std::ostringstream fallback;
+  fallback << fs::path(modules.at(address)->path).filename().string() << "+0x" << std::hex
+           << address - modules.at(address)->bias;
+  EXPECT_EQ(name_of_terminate(fallback.str(), std::nullopt), fallback.str());
+  EXPECT_EQ(name_of_terminate("other.so+0x17", std::nullopt), "std::terminate");
 }
 
 // ---- by the reporter, from the files of the output directory
