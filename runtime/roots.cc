@@ -29,19 +29,19 @@ std::span<const Range> initial() { return {initial_memory, initial_count}; }
 uintptr_t page_down(uintptr_t at) { return at & ~(kPage - 1); }
 uintptr_t page_up(uintptr_t at) { return (at + kPage - 1) & ~(kPage - 1); }
 
-// Whether any block starts in `range`.
+// Whether any block starts in `range`, which is of whole pages.
 bool holds_blocks(Range range) {
-  for (uintptr_t at = range.begin; at < range.end;) {
+  bool found = false;
+  for (uintptr_t at = range.begin; at < range.end && !found;) {
     uintptr_t leaf_end = (at | ((uintptr_t{1} << HeapMap::kLeafBits) - 1)) + 1;
-    uintptr_t end = leaf_end < range.end ? leaf_end : range.end;
-    if (const uint8_t *leaf = heap_map.leaf_at(at)) {
-      const uint8_t *code = leaf + HeapMap::granule_in_leaf(at);
-      for (size_t i = 0; i < (end - at) / HeapMap::kGranule; ++i)
-        if (HeapMap::is_start(code[i])) return true;
-    }
-    at = end;
+    size_t granules = (std::min(leaf_end, range.end) - at) / HeapMap::kGranule, first = HeapMap::granule_in_leaf(at);
+    if (const uint8_t *leaf = heap_map.leaf_at(at))
+      heap_map.visit_written(at >> HeapMap::kLeafBits, first, first + granules, [&](size_t from, size_t to) {
+        for (; from < to && !found; from += HeapMap::kLine) found = HeapMap::starts_in_line(leaf + from) != 0;
+      });
+    at = leaf_end;
   }
-  return false;
+  return found;
 }
 
 bool inside(std::span<const Range> ranges, uintptr_t address) {
