@@ -13,8 +13,10 @@
 #include "profile/symbolizer.h"
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 namespace castaway {
 
@@ -25,7 +27,13 @@ public:
     bool final = false;                  // false: debug information that came since may tell more
   };
 
+  // Adds something that is known elsewhere; false when there is no more.
+  using Source = std::function<bool(EarlierSymbols &)>;
+
   void add(const ProfileData &profile);
+  // Where add() has added too little; outlives this.
+  void set_source(Source source) { source_ = std::move(source); }
+  bool learn_more() { return source_ && source_(*this); }
   // Of the instruction at `offset` in the file. What is not `known` has a name that was only a fallback.
   Found find(const std::string &build_id, uint64_t offset) const;
 
@@ -35,6 +43,7 @@ private:
     std::unordered_map<uint64_t, Symbolized> by_offset;
   };
   std::unordered_map<std::string, File> by_build_id_;
+  Source source_;
 };
 
 } // namespace castaway

@@ -10,6 +10,8 @@
 #include <cstdio>
 #include <dirent.h>
 #include <fcntl.h>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <sys/stat.h>
@@ -73,12 +75,18 @@ std::optional<uint64_t> sequence_of(std::string_view name, std::string_view pref
   return parse_decimal(name.substr(prefix.size(), name.size() - prefix.size() - kSuffix.size()));
 }
 
-// Whether `name` is that of a profile of `kind` of any process that is called `comm`.
-bool is_profile_of(std::string_view name, std::string_view comm, std::string_view kind) {
-  if (!name.starts_with(comm) || name.size() == comm.size() || name[comm.size()] != '.') return false;
+struct Numbers {
+  uint64_t pid, seq;
+};
+
+// If `name` is that of a profile of `kind` of any process that is called `comm`: of which, and its number.
+std::optional<Numbers> numbers_of(std::string_view name, std::string_view comm, std::string_view kind) {
+  if (!name.starts_with(comm) || name.size() == comm.size() || name[comm.size()] != '.') return std::nullopt;
   name.remove_prefix(comm.size() + 1);
-  const auto pid = name.substr(0, name.find('.'));
-  return parse_decimal(pid) && sequence_of(name.substr(pid.size()), "." + std::string(kind) + ".");
+  const auto text = name.substr(0, name.find('.'));
+  const auto pid = parse_decimal(text);
+  const auto seq = sequence_of(name.substr(text.size()), "." + std::string(kind) + ".");
+  return pid && seq ? std::optional(Numbers{*pid, *seq}) : std::nullopt;
 }
 
 } // namespace
@@ -114,13 +122,20 @@ std::vector<std::byte> ProfileStore::earlier(std::string_view kind, uint64_t seq
     const auto name = process_ + std::string(kind) + "." + std::to_string(seq - back) + std::string(kSuffix);
     if (auto bytes = read(name); !bytes.empty()) return bytes;
   }
-  uint64_t tries = kTries;
-  for (const auto &name : list(directory_)) {
-    if (name.starts_with(process_) || !is_profile_of(name, comm_, kind)) continue;
-    if (auto bytes = read(name); !bytes.empty()) return bytes;
-    if (--tries == 0) break;
-  }
   return {};
+}
+
+std::vector<std::string> ProfileStore::siblings(std::string_view kind) const {
+  std::map<uint64_t, std::pair<uint64_t, std::string>, std::greater<>> newest; // by pid, with its number
+  for (auto &name : list(directory_)) {
+    const auto numbers = numbers_of(name, comm_, kind);
+    if (!numbers || name.starts_with(process_)) continue;
+    auto &known = newest[numbers->pid];
+    if (known.second.empty() || known.first < numbers->seq) known = {numbers->seq, std::move(name)};
+  }
+  std::vector<std::string> names;
+  for (auto &[pid, profile] : newest) names.push_back(std::move(profile.second));
+  return names;
 }
 
 std::vector<std::byte> ProfileStore::read(const std::string &name) const {

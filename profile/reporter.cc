@@ -13,8 +13,11 @@
 #include <csignal>
 #include <exception>
 #include <fcntl.h>
+#include <iterator>
+#include <optional>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <vector>
 
 namespace castaway {
 namespace {
@@ -67,28 +70,59 @@ std::string store(const ProfileStore &files, const Capture &capture, std::string
   return stored->name;
 }
 
-// What the last profiles of this process, or of one like it, know of its code. They only save work: whatever is wrong
-// with them, this report is made.
-EarlierSymbols earlier_symbols(const ProfileStore &files, uint64_t seq) {
-  EarlierSymbols symbols;
-  try {
-    for (const auto *kind : {"leak", "threads"}) {
-      const auto bytes = files.earlier(kind, seq);
-      if (const auto profile = parse_profile(bytes)) symbols.add(*profile);
-    }
-  } catch (const std::bad_alloc &) {
-    return {};
+// What earlier profiles know of this process' code: its own, and where those do not say it, some of processes that are
+// called alike. They only save work: whatever is wrong with them, this report is made.
+class EarlierProfiles {
+public:
+  EarlierProfiles(const ProfileStore &files, uint64_t seq) : files_(files) {
+    for (const auto *kind : kKinds) add(files_.earlier(kind, seq));
+    symbols_.set_source([this](EarlierSymbols &) { return add_sibling(); });
   }
-  return symbols;
-}
+  EarlierSymbols &symbols() { return symbols_; }
+
+private:
+  static constexpr const char *kKinds[] = {"leak", "threads"};
+  // A server's workers differ little, and a small profile is read in less time than any debug information.
+  static constexpr size_t kMostSiblings = 12, kMostBytes = size_t(256) << 10;
+
+  void add(std::span<const std::byte> bytes) {
+    bytes_read_ += bytes.size();
+    try {
+      if (const auto profile = parse_profile(bytes)) symbols_.add(*profile);
+    } catch (const std::bad_alloc &) { // what it knew is looked up
+    }
+  }
+  bool add_sibling() {
+    if (!listed_) siblings_ = list_siblings();
+    listed_ = true;
+    if (next_ == siblings_.size() || bytes_read_ > kMostBytes) return false;
+    add(files_.read(siblings_[next_++]));
+    return true;
+  }
+  std::vector<std::string> list_siblings() const {
+    std::vector<std::string> names;
+    for (const auto *kind : {"threads", "leak"}) {
+      auto of_kind = files_.siblings(kind);
+      of_kind.resize(std::min(of_kind.size(), kMostSiblings / 2));
+      std::move(of_kind.begin(), of_kind.end(), std::back_inserter(names));
+    }
+    return names;
+  }
+
+  const ProfileStore &files_;
+  EarlierSymbols symbols_;
+  std::vector<std::string> siblings_;
+  bool listed_ = false;
+  size_t next_ = 0, bytes_read_ = 0;
+};
 
 void report_capture(std::span<const std::byte> bytes, int output_fd, bool is_replay, Outcome &outcome) {
   const auto capture = Capture::read(bytes);
   if (!capture) return outcome.fail(capture.error());
   const ProfileStore files(output_fd, capture->fact("comm"), capture->number_or("pid", 0));
-  const auto earlier = capture->fact("symbolize") == "off" ? EarlierSymbols()
-                                                           : earlier_symbols(files, capture->number_or("safepoint", 0));
-  const auto profiles = make_profiles(*capture, &earlier);
+  std::optional<EarlierProfiles> earlier;
+  if (capture->fact("symbolize") != "off") earlier.emplace(files, capture->number_or("safepoint", 0));
+  const auto profiles = make_profiles(*capture, earlier ? &earlier->symbols() : nullptr);
   const auto name = store(files, *capture, "leak", profiles.leak.bytes, is_replay, outcome);
   store(files, *capture, "threads", profiles.threads, is_replay, outcome);
   if (!profiles.trouble.empty()) outcome.fail(profiles.trouble);

@@ -119,7 +119,7 @@ struct Symbolizer::ModuleSymbols {
 };
 
 Symbolizer::Symbolizer(const Modules &modules, SymbolDetail detail, std::string debug_path,
-                       const EarlierSymbols *earlier)
+                       EarlierSymbols *earlier)
     : modules_(modules), detail_(detail), debug_path_(std::move(debug_path)), earlier_(earlier) {
   forbid_network();
 }
@@ -136,7 +136,11 @@ const Symbolized *Symbolizer::find_earlier(const Module &module, uint64_t addres
   if (earlier_ == nullptr || !module.file) return nullptr;
   const auto &map = modules_.map();
   const auto &mapping = map.mappings()[static_cast<size_t>(map.find(address))];
-  const auto found = earlier_->find(module.file->build_id(), address - mapping.begin + mapping.offset);
+  const auto find = [&] { return earlier_->find(module.file->build_id(), address - mapping.begin + mapping.offset); };
+  auto found = find();
+  // To read debug information takes longer than to read a profile.
+  while (found.symbols == nullptr && may_tell_more(module) && !symbols_.contains(&module) && earlier_->learn_more())
+    found = find();
   if (found.symbols == nullptr || (!found.final && may_tell_more(module))) return nullptr;
   // The same code may be mapped from a file with another name.
   const auto &symbols = *found.symbols;

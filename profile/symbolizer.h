@@ -47,7 +47,7 @@ public:
   // `modules` and `earlier` outlive it. `debug_path` as for gdb's debug-file-directory; the default is the system's.
   // `earlier`: is asked first; may be null.
   Symbolizer(const Modules &modules, SymbolDetail detail, std::string debug_path = "",
-             const EarlierSymbols *earlier = nullptr);
+             EarlierSymbols *earlier = nullptr);
   ~Symbolizer();
   Symbolizer(const Symbolizer &) = delete;
   Symbolizer &operator=(const Symbolizer &) = delete;
@@ -70,7 +70,7 @@ private:
   const Modules &modules_;
   SymbolDetail detail_;
   std::string debug_path_;
-  const EarlierSymbols *earlier_;
+  EarlierSymbols *earlier_;
   std::unordered_map<const Module *, bool> may_tell_more_;
   std::unordered_map<const Module *, std::unique_ptr<ModuleSymbols>> symbols_;
   std::unordered_map<uint64_t, Symbolized> known_;

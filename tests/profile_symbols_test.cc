@@ -4,6 +4,7 @@
 #include "profile/file.h"
 #include "profile/gzip.h"
 #include "profile/make_profiles.h"
+#include "profile/pprof_builder.h"
 #include "profile/profile_comments.h"
 #include "profile/reporter.h"
 #include "tests/profile_process.h"
@@ -52,7 +53,7 @@ class EarlierProfiles : public testing::Test {
 protected:
   EarlierProfiles() : process_(2) { process_.capture(builder_, 6); }
 
-  ProfileData threads_profile(const EarlierSymbols *earlier) {
+  ProfileData threads_profile(EarlierSymbols *earlier) {
     const auto bytes = builder_.build();
     return parsed(make_profiles(*Capture::read(bytes), earlier).threads);
   }
@@ -190,12 +191,13 @@ protected:
   }
   // Another name of the same length in both files of a safepoint.
   void rename_in_files(int safepoint) {
-    for (const auto *kind : {"leak", "threads"}) {
-      const auto bytes = *read_file(file_of(kind, safepoint), 1 << 24);
-      auto text = *gunzip(bytes, 1 << 26);
-      for (size_t at = 0; (at = text.find(kKnown, at)) != std::string::npos;) text.replace(at, kKnown.size(), kRenamed);
-      std::ofstream(file_of(kind, safepoint), std::ios::binary) << *gzip(text);
-    }
+    for (const auto *kind : {"leak", "threads"}) rename_in_file(file_of(kind, safepoint));
+  }
+  static void rename_in_file(const std::string &path) {
+    const auto bytes = *read_file(path, 1 << 24);
+    auto text = *gunzip(bytes, 1 << 26);
+    for (size_t at = 0; (at = text.find(kKnown, at)) != std::string::npos;) text.replace(at, kKnown.size(), kRenamed);
+    std::ofstream(path, std::ios::binary) << *gzip(text);
   }
 
   const std::string dir_;
@@ -221,6 +223,27 @@ TEST_F(EarlierFiles, OfProcessesWithTheSameNameAreReadWhereThereAreNone) {
       fs::rename(file_of(kind, 1), dir_ + "/" + name + ".17." + kind + ".3.pb.gz");
     EXPECT_EQ(count_of(report_at(1), is_sibling ? kRenamed : kKnown), count) << name;
   }
+}
+
+// They do not all do the same: what one has not met another one has, and the youngest is asked first.
+TEST_F(EarlierFiles, OfProcessesWithTheSameNameAreReadOneAfterTheOther) {
+  const auto count = count_of(report_at(1), kKnown);
+  const auto own = file_of("threads", 1), sibling = dir_ + "/server.17.threads.3.pb.gz";
+  fs::remove(file_of("leak", 1));
+  rename_in_file(own);
+  fs::rename(own, sibling);
+  std::ofstream(dir_ + "/server.9.threads.1.pb.gz", std::ios::binary) << *gzip(PprofBuilder().finish());
+  std::ofstream(dir_ + "/server.18.threads.2.pb.gz", std::ios::binary) << *gzip(PprofBuilder().finish());
+  EXPECT_EQ(count_of(report_at(1), kRenamed), count);
+  // Its own earlier profile knows nothing of this code.
+  std::ofstream(file_of("threads", 1), std::ios::binary) << *gzip(PprofBuilder().finish());
+  fs::remove(file_of("leak", 1));
+  EXPECT_EQ(count_of(report_at(2), kRenamed), count);
+  // The newest of a process only.
+  std::ofstream(dir_ + "/server.17.threads.10.pb.gz", std::ios::binary) << *gzip(PprofBuilder().finish());
+  for (const auto *kind : {"leak", "threads"})
+    for (int safepoint : {1, 2}) fs::remove(file_of(kind, safepoint));
+  EXPECT_EQ(count_of(report_at(1), kKnown), count);
 }
 
 TEST_F(EarlierFiles, OfAnotherUserAreNot) {
