@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <csignal>
 #include <cstdio>
@@ -14,7 +15,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -141,6 +144,17 @@ std::vector<std::string> ProfileStore::siblings(std::string_view kind) const {
 std::vector<std::byte> ProfileStore::read(const std::string &name) const {
   const Descriptor file(openat(directory_, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   return read_own(file.get()); // nothing where it could not be opened
+}
+
+Descriptor ProfileStore::hold() const {
+  constexpr std::chrono::milliseconds kStep(20), kPatience(3000);
+  Descriptor own(openat(directory_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (own.ok() && flock(own.get(), LOCK_EX | LOCK_NB) != 0) {
+    if ((errno != EWOULDBLOCK && errno != EINTR) || std::chrono::steady_clock::now() > deadline) return Descriptor();
+    std::this_thread::sleep_for(kStep);
+  }
+  return own;
 }
 
 bool ProfileStore::is_denied() const {

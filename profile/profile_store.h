@@ -10,6 +10,7 @@
 // one's way; the link is the last one's. OFFLINE.
 #pragma once
 
+#include "profile/file.h"
 #include "profile/result.h"
 
 #include <cstddef>
@@ -44,6 +45,10 @@ public:
   std::vector<std::string> siblings(std::string_view kind) const;
   // One of those; as for earlier().
   std::vector<std::byte> read(const std::string &name) const;
+
+  // Waits, but not for long, until no other process holds the directory. It is held as long as the descriptor is open;
+  // it is none where the directory cannot be had.
+  Descriptor hold() const;
 
   // Whether the directory takes no new file from this process, so that another one has to write: it has changed its
   // user, or the file system is read-only for it.

@@ -13,8 +13,8 @@
 #include <csignal>
 #include <exception>
 #include <fcntl.h>
-#include <iterator>
 #include <optional>
+#include <set>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <vector>
@@ -83,7 +83,7 @@ public:
 private:
   static constexpr const char *kKinds[] = {"leak", "threads"};
   // A server's workers differ little, and a small profile is read in less time than any debug information.
-  static constexpr size_t kMostSiblings = 12, kMostBytes = size_t(256) << 10;
+  static constexpr size_t kMostSiblings = 24, kMostBytes = size_t(256) << 10;
 
   void add(std::span<const std::byte> bytes) {
     bytes_read_ += bytes.size();
@@ -92,26 +92,40 @@ private:
     } catch (const std::bad_alloc &) { // what it knew is looked up
     }
   }
+  // Workers that were started together make their first reports together. So whoever finds an address nowhere goes on
+  // alone, having looked once more; who waits for that finds it in this one's profile.
   bool add_sibling() {
-    if (!listed_) siblings_ = list_siblings();
-    listed_ = true;
-    if (next_ == siblings_.size() || bytes_read_ > kMostBytes) return false;
+    if (add_listed_sibling()) return true;
+    if (alone_) return false;
+    alone_ = files_.hold();
+    listed_ = false;
+    return add_listed_sibling();
+  }
+  bool add_listed_sibling() {
+    if (!listed_) list_siblings();
+    if (next_ == siblings_.size() || seen_.size() >= kMostSiblings || bytes_read_ > kMostBytes) return false;
+    seen_.insert(siblings_[next_]);
     add(files_.read(siblings_[next_++]));
     return true;
   }
-  std::vector<std::string> list_siblings() const {
-    std::vector<std::string> names;
+  // Those that have not been read.
+  void list_siblings() {
+    listed_ = true;
+    next_ = 0;
+    siblings_.clear();
     for (const auto *kind : {"threads", "leak"}) {
       auto of_kind = files_.siblings(kind);
-      of_kind.resize(std::min(of_kind.size(), kMostSiblings / 2));
-      std::move(of_kind.begin(), of_kind.end(), std::back_inserter(names));
+      of_kind.resize(std::min(of_kind.size(), kMostSiblings / 4));
+      for (auto &name : of_kind)
+        if (!seen_.contains(name)) siblings_.push_back(std::move(name));
     }
-    return names;
   }
 
   const ProfileStore &files_;
   EarlierSymbols symbols_;
   std::vector<std::string> siblings_;
+  std::set<std::string> seen_;
+  std::optional<Descriptor> alone_; // once it was asked for
   bool listed_ = false;
   size_t next_ = 0, bytes_read_ = 0;
 };

@@ -14,8 +14,10 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <gtest/gtest.h>
 #include <sstream>
+#include <sys/file.h>
 #include <unistd.h>
 
 namespace castaway {
@@ -244,6 +246,29 @@ TEST_F(EarlierFiles, OfProcessesWithTheSameNameAreReadOneAfterTheOther) {
   for (const auto *kind : {"leak", "threads"})
     for (int safepoint : {1, 2}) fs::remove(file_of(kind, safepoint));
   EXPECT_EQ(count_of(report_at(1), kKnown), count);
+}
+
+// Workers that were started together report together. What one is about to write the others wait for, rather than that
+// each reads the same debug information.
+TEST_F(EarlierFiles, ThatAreBeingMadeAreWaitedFor) {
+  const auto count = count_of(report_at(1), kKnown);
+  rename_in_files(1);
+  for (const auto *kind : {"leak", "threads"}) fs::rename(file_of(kind, 1), dir_ + "/hidden." + kind);
+  Descriptor other(open(dir_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(flock(other.get(), LOCK_EX), 0);
+  auto report = std::async(std::launch::async, [this] { return report_at(1); });
+  EXPECT_EQ(report.wait_for(std::chrono::milliseconds(200)), std::future_status::timeout);
+  for (const auto *kind : {"leak", "threads"})
+    fs::rename(dir_ + "/hidden." + kind, dir_ + "/server.17." + kind + ".1.pb.gz");
+  other = Descriptor();
+  EXPECT_EQ(count_of(report.get(), kRenamed), count);
+}
+
+// Others may hold a directory that all share for ever.
+TEST_F(EarlierFiles, AreNotWaitedForLong) {
+  Descriptor other(open(dir_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(flock(other.get(), LOCK_EX), 0);
+  EXPECT_GT(count_of(report_at(1), kKnown), 0u);
 }
 
 TEST_F(EarlierFiles, OfAnotherUserAreNot) {
