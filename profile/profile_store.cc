@@ -109,7 +109,7 @@ ProfileStore::ProfileStore(int directory, std::string_view comm, uint64_t pid)
 Result<StoredProfile> ProfileStore::put(std::string_view kind, uint64_t seq, uint64_t keep,
                                         std::string_view bytes) const {
   const auto prefix = process_ + std::string(kind) + ".";
-  const auto name = prefix + std::to_string(seq) + std::string(kSuffix);
+  const auto name = name_of(kind, seq);
   if (auto status = write(name, bytes); !status) return Error{status.error()};
   StoredProfile stored{name, ""};
   const auto linked = link(name, process_ + std::string(kind) + std::string(kSuffix));
@@ -121,11 +121,13 @@ Result<StoredProfile> ProfileStore::put(std::string_view kind, uint64_t seq, uin
 
 std::vector<std::byte> ProfileStore::earlier(std::string_view kind, uint64_t seq) const {
   constexpr uint64_t kTries = 3;
-  for (uint64_t back = 1; back <= kTries && back < seq; back++) {
-    const auto name = process_ + std::string(kind) + "." + std::to_string(seq - back) + std::string(kSuffix);
-    if (auto bytes = read(name); !bytes.empty()) return bytes;
-  }
+  for (uint64_t back = 1; back <= kTries && back < seq; back++)
+    if (auto bytes = read(name_of(kind, seq - back)); !bytes.empty()) return bytes;
   return {};
+}
+
+std::string ProfileStore::name_of(std::string_view kind, uint64_t seq) const {
+  return process_ + std::string(kind) + "." + std::to_string(seq) + std::string(kSuffix);
 }
 
 std::vector<std::string> ProfileStore::siblings(std::string_view kind) const {

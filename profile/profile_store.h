@@ -40,10 +40,12 @@ public:
   // The profile of `kind` with the number before `seq`, or the one or two before that; nothing if they cannot be read,
   // are another user's, or are larger than 64 MiB.
   std::vector<std::byte> earlier(std::string_view kind, uint64_t seq) const;
+  // The name that a profile of this process has.
+  std::string name_of(std::string_view kind, uint64_t seq) const;
   // Of each other process with the same name the newest profile of `kind`, the processes with the highest pids first:
   // as a rule those that were started last.
   std::vector<std::string> siblings(std::string_view kind) const;
-  // One of those; as for earlier().
+  // The profile of such a name; as for earlier().
   std::vector<std::byte> read(const std::string &name) const;
 
   // Waits, but not for long, until no other process holds the directory. It is held as long as the descriptor is open;

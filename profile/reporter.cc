@@ -70,20 +70,22 @@ std::string store(const ProfileStore &files, const Capture &capture, std::string
   return stored->name;
 }
 
-// What earlier profiles know of this process' code: its own, and where those do not say it, some of processes that are
-// called alike. They only save work: whatever is wrong with them, this report is made.
+// What earlier profiles know of this process' code: its own last ones, and where those do not say it, older ones and some
+// of processes that are called alike. They only save work: whatever is wrong with them, this report is made.
 class EarlierProfiles {
 public:
-  EarlierProfiles(const ProfileStore &files, uint64_t seq) : files_(files) {
+  EarlierProfiles(const ProfileStore &files, uint64_t seq) : files_(files), seq_(seq) {
     for (const auto *kind : kKinds) add(files_.earlier(kind, seq));
-    symbols_.set_source([this](EarlierSymbols &) { return add_sibling(); });
+    symbols_.set_source([this](EarlierSymbols &) { return add_more(); });
   }
   EarlierSymbols &symbols() { return symbols_; }
 
 private:
   static constexpr const char *kKinds[] = {"leak", "threads"};
   // A server's workers differ little, and a small profile is read in less time than any debug information.
-  static constexpr size_t kMostSiblings = 24, kMostBytes = size_t(256) << 10;
+  static constexpr size_t kMostOfAKind = 6, kMostBytes = size_t(256) << 10;
+  // What a thread that runs is doing now it did a while ago.
+  static constexpr uint64_t kFurthestBack = 8;
 
   void add(std::span<const std::byte> bytes) {
     bytes_read_ += bytes.size();
@@ -94,36 +96,40 @@ private:
   }
   // Workers that were started together make their first reports together. So whoever finds an address nowhere goes on
   // alone, having looked once more; who waits for that finds it in this one's profile.
-  bool add_sibling() {
-    if (add_listed_sibling()) return true;
+  bool add_more() {
+    if (add_listed()) return true;
     if (alone_) return false;
     alone_ = files_.hold();
     listed_ = false;
-    return add_listed_sibling();
+    return add_listed();
   }
-  bool add_listed_sibling() {
-    if (!listed_) list_siblings();
-    if (next_ == siblings_.size() || seen_.size() >= kMostSiblings || bytes_read_ > kMostBytes) return false;
-    seen_.insert(siblings_[next_]);
-    add(files_.read(siblings_[next_++]));
+  bool add_listed() {
+    if (!listed_) list();
+    if (next_ == names_.size() || bytes_read_ > kMostBytes) return false;
+    seen_.insert(names_[next_]);
+    add(files_.read(names_[next_++]));
     return true;
   }
   // Those that have not been read.
-  void list_siblings() {
+  void list() {
     listed_ = true;
     next_ = 0;
-    siblings_.clear();
+    names_.clear();
+    for (uint64_t back = 2; back <= kFurthestBack && back < seq_; back++) list(files_.name_of("threads", seq_ - back));
     for (const auto *kind : {"threads", "leak"}) {
       auto of_kind = files_.siblings(kind);
-      of_kind.resize(std::min(of_kind.size(), kMostSiblings / 4));
-      for (auto &name : of_kind)
-        if (!seen_.contains(name)) siblings_.push_back(std::move(name));
+      of_kind.resize(std::min(of_kind.size(), kMostOfAKind));
+      for (const auto &name : of_kind) list(name);
     }
+  }
+  void list(const std::string &name) {
+    if (!seen_.contains(name)) names_.push_back(name);
   }
 
   const ProfileStore &files_;
   EarlierSymbols symbols_;
-  std::vector<std::string> siblings_;
+  uint64_t seq_;
+  std::vector<std::string> names_;
   std::set<std::string> seen_;
   std::optional<Descriptor> alone_; // once it was asked for
   bool listed_ = false;

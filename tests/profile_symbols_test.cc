@@ -215,6 +215,20 @@ TEST_F(EarlierFiles, OfTheSafepointsBeforeAreRead) {
   EXPECT_EQ(count_of(report_at(20), kKnown), count) << "too long ago";
 }
 
+// A thread that runs is somewhere else each time, and often where it was before.
+TEST_F(EarlierFiles, OfOlderSafepointsAreReadWhereTheLastOnesDoNotSayIt) {
+  const auto count = count_of(report_at(1), kKnown);
+  rename_in_files(1);
+  const auto knows_nothing = [&](int safepoint) {
+    for (const auto *kind : {"leak", "threads"})
+      std::ofstream(file_of(kind, safepoint), std::ios::binary) << *gzip(PprofBuilder().finish());
+  };
+  for (const int safepoint : {2, 4, 7, 8}) knows_nothing(safepoint);
+  EXPECT_EQ(count_of(report_at(9), kRenamed), count);
+  knows_nothing(9);
+  EXPECT_EQ(count_of(report_at(10), kKnown), count) << "too long ago";
+}
+
 // A server's workers run the same code; the first report of each need not read all debug information again.
 TEST_F(EarlierFiles, OfProcessesWithTheSameNameAreReadWhereThereAreNone) {
   const auto count = count_of(report_at(1), kKnown);
