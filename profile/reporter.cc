@@ -70,8 +70,8 @@ std::string store(const ProfileStore &files, const Capture &capture, std::string
   return stored->name;
 }
 
-// What earlier profiles know of this process' code: its own last ones, and where those do not say it, older ones and some
-// of processes that are called alike. They only save work: whatever is wrong with them, this report is made.
+// What earlier profiles know of this process' code: its own last ones, and where those do not say it, older ones and
+// some of processes that are called alike. They only save work: whatever is wrong with them, this report is made.
 class EarlierProfiles {
 public:
   EarlierProfiles(const ProfileStore &files, uint64_t seq) : files_(files), seq_(seq) {

@@ -49,17 +49,19 @@ int find_debug_information(Dwfl_Module *module, void **data, const char *name, D
   return dwfl_standard_find_debuginfo(module, data, name, base, file, link, checksum, found);
 }
 
+bool has_debug_file_of_build(const std::string &id) {
+  constexpr size_t kDirectory = 2; // digits
+  if (id.size() <= kDirectory) return false;
+  const auto path = "/usr/lib/debug/.build-id/" + id.substr(0, kDirectory) + "/" + id.substr(kDirectory) + ".debug";
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
 // Whether there is debug information: in the file itself, or where find_debug_information() finds it.
 bool has_debug_information(const ElfFile &file) {
   if (file.path().empty()) return false; // the vdso
   if (!file.section(".debug_info").empty() || !file.section(".zdebug_info").empty()) return true;
-  std::error_code ignored;
-  constexpr size_t kDirectory = 2; // digits
-  if (const auto &id = file.build_id(); id.size() > kDirectory)
-    if (std::filesystem::exists("/usr/lib/debug/.build-id/" + id.substr(0, kDirectory) + "/" + id.substr(kDirectory) +
-                                    ".debug",
-                                ignored))
-      return true;
+  if (has_debug_file_of_build(file.build_id())) return true;
   const auto link = file.section(".gnu_debuglink");
   const auto *text = reinterpret_cast<const char *>(link.data());
   const std::string name(text, link.empty() ? 0 : strnlen(text, link.size()));
@@ -118,8 +120,7 @@ struct Symbolizer::ModuleSymbols {
   std::optional<DwarfFrames> lines;
 };
 
-Symbolizer::Symbolizer(const Modules &modules, SymbolDetail detail, std::string debug_path,
-                       EarlierSymbols *earlier)
+Symbolizer::Symbolizer(const Modules &modules, SymbolDetail detail, std::string debug_path, EarlierSymbols *earlier)
     : modules_(modules), detail_(detail), debug_path_(std::move(debug_path)), earlier_(earlier) {
   forbid_network();
 }

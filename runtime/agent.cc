@@ -23,9 +23,9 @@ constexpr size_t kStackSize = 256 << 10;
 constexpr size_t kThreadArea = 128 << 10;
 
 constexpr uint64_t kMillisecond = 1'000'000;
-constexpr uint64_t kSettle = 50 * kMillisecond; // before files are opened: short-lived processes leave nothing behind
-constexpr uint64_t kPoll = 20 * kMillisecond;   // while a stop is under way, or a tracer ends
-constexpr uint64_t kAttend = 500 * kMillisecond; // while a snapshot scans and reports: the tracer's end is noticed at once
+constexpr uint64_t kSettle = 50 * kMillisecond;  // before files are opened: short-lived processes leave nothing behind
+constexpr uint64_t kPoll = 20 * kMillisecond;    // while a stop is under way, or a tracer ends
+constexpr uint64_t kAttend = 500 * kMillisecond; // while a snapshot works: the tracer's end is noticed at once
 constexpr uint64_t kLongestWait =
     500 * kMillisecond; // without futex_waitv: how late a request from outside may be seen
 constexpr uint64_t kRetryAfter = 50 * kMillisecond;

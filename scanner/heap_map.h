@@ -16,8 +16,8 @@
 //
 // Contexts: `insert`, `erase` and `set_flag` run in HOOK, inside malloc and free, and take no lock: a byte is
 // written only by the thread that owns the block at that moment, and one block's codes are one store where the
-// block is not large. `find`, `decode` and `sweep` run in SNAPSHOT or on an image that nobody writes; most of a leaf was
-// never written, and who sweeps may be told which pages were, because the first read of any other costs a page fault.
+// block is not large. `find`, `decode` and `sweep` run in SNAPSHOT or on an image that nobody writes. Most of a leaf
+// was never written, and sweeps may be told which pages were: the first read of any other costs a page fault.
 // Nothing here makes a system call; a missing leaf is asked of the function given to the constructor.
 #pragma once
 

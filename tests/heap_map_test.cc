@@ -282,7 +282,8 @@ TEST_F(WrittenPages, AreVisitedInRunsWithinBounds) {
   constexpr size_t kPage = HeapMap::kPageGranules, kAll = HeapMap::kLeafGranules;
   EXPECT_EQ(written_within(7, 0, kAll), (Runs{{0, kAll}})) << "nothing is known";
   know(7, {0, 3, 4, 63, 64, 1023});
-  EXPECT_EQ(written_within(7, 0, kAll), (Runs{{0, kPage}, {3 * kPage, 5 * kPage}, {63 * kPage, 65 * kPage}, {1023 * kPage, kAll}}));
+  EXPECT_EQ(written_within(7, 0, kAll),
+            (Runs{{0, kPage}, {3 * kPage, 5 * kPage}, {63 * kPage, 65 * kPage}, {1023 * kPage, kAll}}));
   EXPECT_EQ(written_within(7, 128, 4 * kPage + 64), (Runs{{128, kPage}, {3 * kPage, 4 * kPage + 64}}));
   EXPECT_EQ(written_within(7, 3 * kPage + 64, 3 * kPage + 128), (Runs{{3 * kPage + 64, 3 * kPage + 128}}));
   EXPECT_EQ(written_within(7, 5 * kPage, 63 * kPage), Runs());
