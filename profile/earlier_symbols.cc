@@ -3,34 +3,45 @@
 namespace castaway {
 namespace {
 
-// A symbol and a source file: known from debug information.
-bool is_complete(const ProfileData &profile, const ProfileLocation &location) {
-  if (!location.mapping || !location.function_offset || location.lines.empty()) return false;
+// Of code in a file that can be told from others.
+bool is_symbolized(const ProfileData &profile, const ProfileLocation &location) {
+  if (!location.mapping || location.lines.empty()) return false;
   const auto &mapping = profile.mappings[*location.mapping];
-  if (mapping.build_id.empty() || location.address < mapping.begin || location.address >= mapping.end) return false;
+  return !mapping.build_id.empty() && location.address >= mapping.begin && location.address < mapping.end;
+}
+
+bool has_source(const ProfileData &profile, const ProfileLocation &location) {
   return !profile.functions[location.lines[0].function].file.empty();
+}
+
+// With a symbol, or with a name that stands for none.
+bool is_complete(const ProfileData &profile, const ProfileLocation &location) {
+  return location.function_offset || (location.lines.size() == 1 && !has_source(profile, location));
 }
 
 } // namespace
 
 void EarlierSymbols::add(const ProfileData &profile) {
   for (const auto &location : profile.locations) {
-    if (!is_complete(profile, location)) continue;
+    if (!is_symbolized(profile, location)) continue;
     const auto &mapping = profile.mappings[*location.mapping];
-    Symbolized symbols{.frames = {}, .offset = location.function_offset, .known = true};
+    auto &file = by_build_id_[mapping.build_id];
+    file.has_sources |= has_source(profile, location);
+    if (!is_complete(profile, location)) continue;
+    Symbolized symbols{.frames = {}, .offset = location.function_offset, .known = location.function_offset.has_value()};
     for (const auto &line : location.lines) {
       const auto &function = profile.functions[line.function];
       symbols.frames.push_back({function.name, function.system_name, function.file, line.line});
     }
-    by_build_id_[mapping.build_id].emplace(location.address - mapping.begin + mapping.offset, std::move(symbols));
+    file.by_offset.emplace(location.address - mapping.begin + mapping.offset, std::move(symbols));
   }
 }
 
-const Symbolized *EarlierSymbols::find(const std::string &build_id, uint64_t offset) const {
+EarlierSymbols::Found EarlierSymbols::find(const std::string &build_id, uint64_t offset) const {
   const auto file = by_build_id_.find(build_id);
-  if (file == by_build_id_.end()) return nullptr;
-  const auto known = file->second.find(offset);
-  return known == file->second.end() ? nullptr : &known->second;
+  if (file == by_build_id_.end()) return {};
+  const auto known = file->second.by_offset.find(offset);
+  return known == file->second.by_offset.end() ? Found() : Found{&known->second, file->second.has_sources};
 }
 
 } // namespace castaway

@@ -2,6 +2,7 @@
 
 #include "profile/file.h"
 
+#include <algorithm>
 #include <cstring>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -132,6 +133,27 @@ std::span<const std::byte> ElfFile::at(uint64_t address) const {
     if (segment.p_offset > bytes_.size() || inside >= bytes_.size() - segment.p_offset) continue;
     const auto rest = bytes_.subspan(segment.p_offset + inside);
     return rest.first(std::min<uint64_t>(segment.p_filesz - inside, rest.size()));
+  }
+  return {};
+}
+
+std::span<const std::byte> ElfFile::section(std::string_view name) const {
+  const auto header_at = [this](uint64_t i) {
+    return header_.e_shoff > bytes_.size() ? std::nullopt
+                                           : copy_from<Elf64_Shdr>(bytes_, header_.e_shoff + i * sizeof(Elf64_Shdr));
+  };
+  const auto bytes_of = [this](const Elf64_Shdr &header) {
+    const auto rest = bytes_.subspan(std::min<uint64_t>(header.sh_offset, bytes_.size()));
+    return header.sh_type == SHT_NOBITS ? rest.first(0) : rest.first(std::min<uint64_t>(header.sh_size, rest.size()));
+  };
+  const auto names = header_at(header_.e_shstrndx);
+  if (!names || header_.e_shentsize != sizeof(Elf64_Shdr)) return {};
+  const auto text = bytes_of(*names);
+  for (size_t i = 0; i < header_.e_shnum; i++) {
+    const auto header = header_at(i);
+    if (!header || header->sh_name >= text.size()) continue;
+    const auto *begin = reinterpret_cast<const char *>(text.data()) + header->sh_name;
+    if (std::string_view(begin, strnlen(begin, text.size() - header->sh_name)) == name) return bytes_of(*header);
   }
   return {};
 }

@@ -18,6 +18,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace castaway {
@@ -47,6 +48,8 @@ public:
 
   // The bytes from virtual address `address` to the end of what the file has there; empty if it has nothing.
   std::span<const std::byte> at(uint64_t address) const;
+  // The section of this name as the file has it, perhaps compressed; empty where there is none.
+  std::span<const std::byte> section(std::string_view name) const;
   // Whether a segment covers `address`, with bytes in the file or zeros behind them.
   bool covers(uint64_t address) const;
   // What to subtract from an address in `mapping` to get the virtual address in this file; nullopt if no segment (no

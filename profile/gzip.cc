@@ -9,16 +9,18 @@ namespace {
 
 constexpr int kGzipWindow = 15 + 16; // zlib: the largest window, gzip's header and trailer
 constexpr int kMemoryLevel = 8;
-constexpr size_t kPiece = size_t(256) << 10;
+constexpr size_t kFirstPiece = size_t(16) << 10;
 
 Bytef *as_input(const void *bytes) { return static_cast<Bytef *>(const_cast<void *>(bytes)); }
 
-// Makes room for a piece at the end of `out` and points `stream` there.
+// Makes room at the end of `out`, as much again as it holds, and points `stream` there.
 void add_room(z_stream &stream, std::string &out) {
+  constexpr size_t kMost = size_t(1) << 20;
   const auto used = out.size();
-  out.resize(used + kPiece);
+  const auto piece = std::clamp(used, kFirstPiece, kMost);
+  out.resize(used + piece);
   stream.next_out = reinterpret_cast<Bytef *>(out.data()) + used;
-  stream.avail_out = kPiece;
+  stream.avail_out = static_cast<uInt>(piece);
 }
 
 } // namespace

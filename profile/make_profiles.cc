@@ -26,7 +26,7 @@ Suppressions suppressions_of(const Capture &capture, std::string &trouble) {
 
 } // namespace
 
-Profiles make_profiles(const Capture &capture, const EarlierSymbols *earlier) {
+Profiles make_profiles(const Capture &capture, EarlierSymbols *earlier) {
   Profiles profiles;
   auto parsed = MemoryMap::parse(capture.maps());
   const MemoryMap map = parsed ? *parsed : MemoryMap();

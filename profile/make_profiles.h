@@ -18,6 +18,6 @@ struct Profiles {
 };
 
 // `earlier`: what earlier profiles know; may be null.
-Profiles make_profiles(const Capture &capture, const EarlierSymbols *earlier = nullptr);
+Profiles make_profiles(const Capture &capture, EarlierSymbols *earlier = nullptr);
 
 } // namespace castaway

@@ -5,14 +5,19 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <csignal>
 #include <cstdio>
 #include <dirent.h>
 #include <fcntl.h>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -73,12 +78,18 @@ std::optional<uint64_t> sequence_of(std::string_view name, std::string_view pref
   return parse_decimal(name.substr(prefix.size(), name.size() - prefix.size() - kSuffix.size()));
 }
 
-// Whether `name` is that of a profile of `kind` of any process that is called `comm`.
-bool is_profile_of(std::string_view name, std::string_view comm, std::string_view kind) {
-  if (!name.starts_with(comm) || name.size() == comm.size() || name[comm.size()] != '.') return false;
+struct Numbers {
+  uint64_t pid, seq;
+};
+
+// If `name` is that of a profile of `kind` of any process that is called `comm`: of which, and its number.
+std::optional<Numbers> numbers_of(std::string_view name, std::string_view comm, std::string_view kind) {
+  if (!name.starts_with(comm) || name.size() == comm.size() || name[comm.size()] != '.') return std::nullopt;
   name.remove_prefix(comm.size() + 1);
-  const auto pid = name.substr(0, name.find('.'));
-  return parse_decimal(pid) && sequence_of(name.substr(pid.size()), "." + std::string(kind) + ".");
+  const auto text = name.substr(0, name.find('.'));
+  const auto pid = parse_decimal(text);
+  const auto seq = sequence_of(name.substr(text.size()), "." + std::string(kind) + ".");
+  return pid && seq ? std::optional(Numbers{*pid, *seq}) : std::nullopt;
 }
 
 } // namespace
@@ -98,7 +109,7 @@ ProfileStore::ProfileStore(int directory, std::string_view comm, uint64_t pid)
 Result<StoredProfile> ProfileStore::put(std::string_view kind, uint64_t seq, uint64_t keep,
                                         std::string_view bytes) const {
   const auto prefix = process_ + std::string(kind) + ".";
-  const auto name = prefix + std::to_string(seq) + std::string(kSuffix);
+  const auto name = name_of(kind, seq);
   if (auto status = write(name, bytes); !status) return Error{status.error()};
   StoredProfile stored{name, ""};
   const auto linked = link(name, process_ + std::string(kind) + std::string(kSuffix));
@@ -110,22 +121,42 @@ Result<StoredProfile> ProfileStore::put(std::string_view kind, uint64_t seq, uin
 
 std::vector<std::byte> ProfileStore::earlier(std::string_view kind, uint64_t seq) const {
   constexpr uint64_t kTries = 3;
-  for (uint64_t back = 1; back <= kTries && back < seq; back++) {
-    const auto name = process_ + std::string(kind) + "." + std::to_string(seq - back) + std::string(kSuffix);
-    if (auto bytes = read(name); !bytes.empty()) return bytes;
-  }
-  uint64_t tries = kTries;
-  for (const auto &name : list(directory_)) {
-    if (name.starts_with(process_) || !is_profile_of(name, comm_, kind)) continue;
-    if (auto bytes = read(name); !bytes.empty()) return bytes;
-    if (--tries == 0) break;
-  }
+  for (uint64_t back = 1; back <= kTries && back < seq; back++)
+    if (auto bytes = read(name_of(kind, seq - back)); !bytes.empty()) return bytes;
   return {};
+}
+
+std::string ProfileStore::name_of(std::string_view kind, uint64_t seq) const {
+  return process_ + std::string(kind) + "." + std::to_string(seq) + std::string(kSuffix);
+}
+
+std::vector<std::string> ProfileStore::siblings(std::string_view kind) const {
+  std::map<uint64_t, std::pair<uint64_t, std::string>, std::greater<>> newest; // by pid, with its number
+  for (auto &name : list(directory_)) {
+    const auto numbers = numbers_of(name, comm_, kind);
+    if (!numbers || name.starts_with(process_)) continue;
+    auto &known = newest[numbers->pid];
+    if (known.second.empty() || known.first < numbers->seq) known = {numbers->seq, std::move(name)};
+  }
+  std::vector<std::string> names;
+  for (auto &[pid, profile] : newest) names.push_back(std::move(profile.second));
+  return names;
 }
 
 std::vector<std::byte> ProfileStore::read(const std::string &name) const {
   const Descriptor file(openat(directory_, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   return read_own(file.get()); // nothing where it could not be opened
+}
+
+Descriptor ProfileStore::hold() const {
+  constexpr std::chrono::milliseconds kStep(20), kPatience(3000);
+  Descriptor own(openat(directory_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (own.ok() && flock(own.get(), LOCK_EX | LOCK_NB) != 0) {
+    if ((errno != EWOULDBLOCK && errno != EINTR) || std::chrono::steady_clock::now() > deadline) return Descriptor();
+    std::this_thread::sleep_for(kStep);
+  }
+  return own;
 }
 
 bool ProfileStore::is_denied() const {

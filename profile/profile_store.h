@@ -10,6 +10,7 @@
 // one's way; the link is the last one's. OFFLINE.
 #pragma once
 
+#include "profile/file.h"
 #include "profile/result.h"
 
 #include <cstddef>
@@ -36,17 +37,26 @@ public:
   // Stores `bytes` as the newest profile of `kind`. REQUIRES: keep >= 1.
   Result<StoredProfile> put(std::string_view kind, uint64_t seq, uint64_t keep, std::string_view bytes) const;
 
-  // The profile of `kind` with the number before `seq`, or the one or two before that; else, as for the first one of a
-  // server's new worker, any of a process with the same name; nothing if they cannot be read, are another user's, or
-  // are larger than 64 MiB.
+  // The profile of `kind` with the number before `seq`, or the one or two before that; nothing if they cannot be read,
+  // are another user's, or are larger than 64 MiB.
   std::vector<std::byte> earlier(std::string_view kind, uint64_t seq) const;
+  // The name that a profile of this process has.
+  std::string name_of(std::string_view kind, uint64_t seq) const;
+  // Of each other process with the same name the newest profile of `kind`, the processes with the highest pids first:
+  // as a rule those that were started last.
+  std::vector<std::string> siblings(std::string_view kind) const;
+  // The profile of such a name; as for earlier().
+  std::vector<std::byte> read(const std::string &name) const;
+
+  // Waits, but not for long, until no other process holds the directory. It is held as long as the descriptor is open;
+  // it is none where the directory cannot be had.
+  Descriptor hold() const;
 
   // Whether the directory takes no new file from this process, so that another one has to write: it has changed its
   // user, or the file system is read-only for it.
   bool is_denied() const;
 
 private:
-  std::vector<std::byte> read(const std::string &name) const;
   Status write(const std::string &name, std::string_view bytes) const;
   Status link(const std::string &target, const std::string &name) const;
   Status remove_old(const std::string &prefix, uint64_t newest, uint64_t keep) const;

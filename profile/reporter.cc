@@ -13,8 +13,11 @@
 #include <csignal>
 #include <exception>
 #include <fcntl.h>
+#include <optional>
+#include <set>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <vector>
 
 namespace castaway {
 namespace {
@@ -67,28 +70,79 @@ std::string store(const ProfileStore &files, const Capture &capture, std::string
   return stored->name;
 }
 
-// What the last profiles of this process, or of one like it, know of its code. They only save work: whatever is wrong
-// with them, this report is made.
-EarlierSymbols earlier_symbols(const ProfileStore &files, uint64_t seq) {
-  EarlierSymbols symbols;
-  try {
-    for (const auto *kind : {"leak", "threads"}) {
-      const auto bytes = files.earlier(kind, seq);
-      if (const auto profile = parse_profile(bytes)) symbols.add(*profile);
-    }
-  } catch (const std::bad_alloc &) {
-    return {};
+// What earlier profiles know of this process' code: its own last ones, and where those do not say it, older ones and
+// some of processes that are called alike. They only save work: whatever is wrong with them, this report is made.
+class EarlierProfiles {
+public:
+  EarlierProfiles(const ProfileStore &files, uint64_t seq) : files_(files), seq_(seq) {
+    for (const auto *kind : kKinds) add(files_.earlier(kind, seq));
+    symbols_.set_source([this](EarlierSymbols &) { return add_more(); });
   }
-  return symbols;
-}
+  EarlierSymbols &symbols() { return symbols_; }
+
+private:
+  static constexpr const char *kKinds[] = {"leak", "threads"};
+  // A server's workers differ little, and a small profile is read in less time than any debug information.
+  static constexpr size_t kMostOfAKind = 6, kMostBytes = size_t(256) << 10;
+  // What a thread that runs is doing now it did a while ago.
+  static constexpr uint64_t kFurthestBack = 8;
+
+  void add(std::span<const std::byte> bytes) {
+    bytes_read_ += bytes.size();
+    try {
+      if (const auto profile = parse_profile(bytes)) symbols_.add(*profile);
+    } catch (const std::bad_alloc &) { // what it knew is looked up
+    }
+  }
+  // Workers that were started together make their first reports together. So whoever finds an address nowhere goes on
+  // alone, having looked once more; who waits for that finds it in this one's profile.
+  bool add_more() {
+    if (add_listed()) return true;
+    if (alone_) return false;
+    alone_ = files_.hold();
+    listed_ = false;
+    return add_listed();
+  }
+  bool add_listed() {
+    if (!listed_) list();
+    if (next_ == names_.size() || bytes_read_ > kMostBytes) return false;
+    seen_.insert(names_[next_]);
+    add(files_.read(names_[next_++]));
+    return true;
+  }
+  // Those that have not been read.
+  void list() {
+    listed_ = true;
+    next_ = 0;
+    names_.clear();
+    for (uint64_t back = 2; back <= kFurthestBack && back < seq_; back++) list(files_.name_of("threads", seq_ - back));
+    for (const auto *kind : {"threads", "leak"}) {
+      auto of_kind = files_.siblings(kind);
+      of_kind.resize(std::min(of_kind.size(), kMostOfAKind));
+      for (const auto &name : of_kind) list(name);
+    }
+  }
+  void list(const std::string &name) {
+    if (!seen_.contains(name)) names_.push_back(name);
+  }
+
+  const ProfileStore &files_;
+  EarlierSymbols symbols_;
+  uint64_t seq_;
+  std::vector<std::string> names_;
+  std::set<std::string> seen_;
+  std::optional<Descriptor> alone_; // once it was asked for
+  bool listed_ = false;
+  size_t next_ = 0, bytes_read_ = 0;
+};
 
 void report_capture(std::span<const std::byte> bytes, int output_fd, bool is_replay, Outcome &outcome) {
   const auto capture = Capture::read(bytes);
   if (!capture) return outcome.fail(capture.error());
   const ProfileStore files(output_fd, capture->fact("comm"), capture->number_or("pid", 0));
-  const auto earlier = capture->fact("symbolize") == "off" ? EarlierSymbols()
-                                                           : earlier_symbols(files, capture->number_or("safepoint", 0));
-  const auto profiles = make_profiles(*capture, &earlier);
+  std::optional<EarlierProfiles> earlier;
+  if (capture->fact("symbolize") != "off") earlier.emplace(files, capture->number_or("safepoint", 0));
+  const auto profiles = make_profiles(*capture, earlier ? &earlier->symbols() : nullptr);
   const auto name = store(files, *capture, "leak", profiles.leak.bytes, is_replay, outcome);
   store(files, *capture, "threads", profiles.threads, is_replay, outcome);
   if (!profiles.trouble.empty()) outcome.fail(profiles.trouble);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <mutex>
 #include <unistd.h>
@@ -46,6 +47,25 @@ int find_debug_information(Dwfl_Module *module, void **data, const char *name, D
   const int fd = dwfl_build_id_find_debuginfo(module, data, name, base, file, link, checksum, found);
   if (fd >= 0 || file == nullptr || !has_named_debug_file(file, link)) return fd;
   return dwfl_standard_find_debuginfo(module, data, name, base, file, link, checksum, found);
+}
+
+bool has_debug_file_of_build(const std::string &id) {
+  constexpr size_t kDirectory = 2; // digits
+  if (id.size() <= kDirectory) return false;
+  const auto path = "/usr/lib/debug/.build-id/" + id.substr(0, kDirectory) + "/" + id.substr(kDirectory) + ".debug";
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
+// Whether there is debug information: in the file itself, or where find_debug_information() finds it.
+bool has_debug_information(const ElfFile &file) {
+  if (file.path().empty()) return false; // the vdso
+  if (!file.section(".debug_info").empty() || !file.section(".zdebug_info").empty()) return true;
+  if (has_debug_file_of_build(file.build_id())) return true;
+  const auto link = file.section(".gnu_debuglink");
+  const auto *text = reinterpret_cast<const char *>(link.data());
+  const std::string name(text, link.empty() ? 0 : strnlen(text, link.size()));
+  return has_named_debug_file(file.path(), name.empty() ? nullptr : name.c_str());
 }
 
 // libdwfl asks debuginfod servers where this variable names some: a reporter waits for no network.
@@ -100,8 +120,7 @@ struct Symbolizer::ModuleSymbols {
   std::optional<DwarfFrames> lines;
 };
 
-Symbolizer::Symbolizer(const Modules &modules, SymbolDetail detail, std::string debug_path,
-                       const EarlierSymbols *earlier)
+Symbolizer::Symbolizer(const Modules &modules, SymbolDetail detail, std::string debug_path, EarlierSymbols *earlier)
     : modules_(modules), detail_(detail), debug_path_(std::move(debug_path)), earlier_(earlier) {
   forbid_network();
 }
@@ -114,11 +133,26 @@ const Symbolized &Symbolizer::at(uint64_t address) {
   return known_.emplace(address, look_up(address)).first->second;
 }
 
-const Symbolized *Symbolizer::find_earlier(const Module &module, uint64_t address) const {
+const Symbolized *Symbolizer::find_earlier(const Module &module, uint64_t address) {
   if (earlier_ == nullptr || !module.file) return nullptr;
   const auto &map = modules_.map();
   const auto &mapping = map.mappings()[static_cast<size_t>(map.find(address))];
-  return earlier_->find(module.file->build_id(), address - mapping.begin + mapping.offset);
+  const auto find = [&] { return earlier_->find(module.file->build_id(), address - mapping.begin + mapping.offset); };
+  auto found = find();
+  // To read debug information takes longer than to read a profile.
+  while (found.symbols == nullptr && may_tell_more(module) && !symbols_.contains(&module) && earlier_->learn_more())
+    found = find();
+  if (found.symbols == nullptr || (!found.final && may_tell_more(module))) return nullptr;
+  // The same code may be mapped from a file with another name.
+  const auto &symbols = *found.symbols;
+  return symbols.known || symbols.frames[0].function == fallback_name(address) ? &symbols : nullptr;
+}
+
+bool Symbolizer::may_tell_more(const Module &module) {
+  if (detail_ == SymbolDetail::names_only) return false;
+  const auto [known, is_new] = may_tell_more_.try_emplace(&module, true);
+  if (is_new && debug_path_.empty()) known->second = has_debug_information(*module.file);
+  return known->second;
 }
 
 Symbolized Symbolizer::look_up(uint64_t address) {

@@ -47,7 +47,7 @@ public:
   // `modules` and `earlier` outlive it. `debug_path` as for gdb's debug-file-directory; the default is the system's.
   // `earlier`: is asked first; may be null.
   Symbolizer(const Modules &modules, SymbolDetail detail, std::string debug_path = "",
-             const EarlierSymbols *earlier = nullptr);
+             EarlierSymbols *earlier = nullptr);
   ~Symbolizer();
   Symbolizer(const Symbolizer &) = delete;
   Symbolizer &operator=(const Symbolizer &) = delete;
@@ -60,7 +60,9 @@ public:
 private:
   struct ModuleSymbols;
 
-  const Symbolized *find_earlier(const Module &module, uint64_t address) const;
+  const Symbolized *find_earlier(const Module &module, uint64_t address);
+  // Whether debug information may say more of it than its ELF symbols.
+  bool may_tell_more(const Module &module);
   Symbolized look_up(uint64_t address);
   ModuleSymbols &symbols_of(const Module &module);
   std::string fallback_name(uint64_t address) const;
@@ -68,7 +70,8 @@ private:
   const Modules &modules_;
   SymbolDetail detail_;
   std::string debug_path_;
-  const EarlierSymbols *earlier_;
+  EarlierSymbols *earlier_;
+  std::unordered_map<const Module *, bool> may_tell_more_;
   std::unordered_map<const Module *, std::unique_ptr<ModuleSymbols>> symbols_;
   std::unordered_map<uint64_t, Symbolized> known_;
 };

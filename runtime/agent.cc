@@ -6,6 +6,7 @@
 #include "runtime/snapshot.h"
 #include "runtime/tracking.h"
 
+#include <algorithm>
 #include <csignal>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -22,8 +23,9 @@ constexpr size_t kStackSize = 256 << 10;
 constexpr size_t kThreadArea = 128 << 10;
 
 constexpr uint64_t kMillisecond = 1'000'000;
-constexpr uint64_t kSettle = 50 * kMillisecond; // before files are opened: short-lived processes leave nothing behind
-constexpr uint64_t kPoll = 20 * kMillisecond;   // while a safepoint is under way
+constexpr uint64_t kSettle = 50 * kMillisecond;  // before files are opened: short-lived processes leave nothing behind
+constexpr uint64_t kPoll = 20 * kMillisecond;    // while a stop is under way, or a tracer ends
+constexpr uint64_t kAttend = 500 * kMillisecond; // while a snapshot works: the tracer's end is noticed at once
 constexpr uint64_t kLongestWait =
     500 * kMillisecond; // without futex_waitv: how late a request from outside may be seen
 constexpr uint64_t kRetryAfter = 50 * kMillisecond;
@@ -36,7 +38,13 @@ void ring(std::atomic<uint32_t> &bell) {
   sys::futex_wake(&bell);
 }
 
-// Sleeps until the bell rings, somebody asks from outside, or the time is over.
+// The tracer that waits for its snapshot; 0 where there is none.
+uint32_t waiting_tracer() {
+  if (!the_agent.under_way || the_agent.safepoint.phase.load(std::memory_order_acquire) == Phase::stopping) return 0;
+  return static_cast<uint32_t>(the_agent.safepoint.tracer_tid.load(std::memory_order_acquire));
+}
+
+// Sleeps until the bell rings, somebody asks from outside, that tracer ends, or the time is over.
 void wait_for_work(uint32_t seen, uint32_t requested, uint64_t nanoseconds) {
   struct Waiter { // struct futex_waitv
     uint64_t value, address;
@@ -45,12 +53,16 @@ void wait_for_work(uint32_t seen, uint32_t requested, uint64_t nanoseconds) {
   constexpr long kFutexWaitv = 449;
   constexpr uint32_t kSize32 = 2, kPrivate = 128;
   const void *word = the_agent.status.request_word();
-  Waiter waiters[2] = {{seen, reinterpret_cast<uintptr_t>(&the_agent.bell), kSize32 | kPrivate, 0},
-                       {requested, reinterpret_cast<uintptr_t>(word), kSize32, 0}};
+  Waiter waiters[3] = {{seen, reinterpret_cast<uintptr_t>(&the_agent.bell), kSize32 | kPrivate, 0}};
+  size_t count = 1;
+  if (word) waiters[count++] = {requested, reinterpret_cast<uintptr_t>(word), kSize32, 0};
+  // The kernel clears it.
+  if (uint32_t tracer = waiting_tracer())
+    waiters[count++] = {tracer, reinterpret_cast<uintptr_t>(&the_agent.safepoint.tracer_tid), kSize32, 0};
   timespec until = sys::to_timespec(sys::now_ns() + nanoseconds);
-  long result = sys::call(kFutexWaitv, waiters, word ? 2 : 1, 0, &until, CLOCK_MONOTONIC);
+  long result = sys::call(kFutexWaitv, waiters, count, 0, &until, CLOCK_MONOTONIC);
   if (result == -ENOSYS || result == -EFAULT || result == -EINVAL)
-    sys::futex_wait(&the_agent.bell, seen, nanoseconds < kLongestWait ? nanoseconds : kLongestWait);
+    sys::futex_wait(&the_agent.bell, seen, std::min(nanoseconds, the_agent.under_way ? kPoll : kLongestWait));
 }
 
 bool ending() { return the_agent.end.load(std::memory_order_acquire); }
@@ -122,7 +134,7 @@ bool is_demanded(uint32_t requested) {
 }
 
 uint64_t time_to_wait(uint64_t now, uint32_t requested) {
-  if (the_agent.under_way) return kPoll;
+  if (the_agent.under_way) return waiting_tracer() ? kAttend : kPoll;
   if (is_demanded(requested) && the_agent.not_before_ns <= now) return 0; // asked for while the last one ended
   uint64_t until = the_agent.next_ns ? the_agent.next_ns : now + 3600'000 * kMillisecond;
   if (the_agent.not_before_ns > now) until = the_agent.not_before_ns; // nothing begins before

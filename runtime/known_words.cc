@@ -41,10 +41,16 @@ struct Hashes {
 } // namespace
 
 KnownWords::KnownWords(const Vmas &vmas, RangeList &found) : vmas_(vmas), found_(found) {
-  heap_map.visit_leaves([this](size_t index, const uint8_t *codes) {
-    for (size_t i = 0; i < HeapMap::kLeafGranules && first_block_ == UINTPTR_MAX; ++i)
-      if (HeapMap::is_start(codes[i]))
-        first_block_ = (static_cast<uintptr_t>(index) << HeapMap::kLeafBits) + i * HeapMap::kGranule;
+  heap_map.visit_leaves([this](size_t index, const uint8_t *) {
+    uintptr_t begin = static_cast<uintptr_t>(index) << HeapMap::kLeafBits;
+    if (first_block_ <= begin) return;
+    if (begin > UINT32_MAX) {
+      first_block_ = begin; // or somewhat above, which makes no difference
+      return;
+    }
+    heap_map.sweep_leaf_where(
+        index, [this](size_t) { return first_block_ == UINTPTR_MAX ? ~uint64_t{0} : 0; },
+        [this](const Block &block) { first_block_ = std::min(first_block_, block.begin); });
   });
 }
 

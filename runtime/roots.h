@@ -78,6 +78,7 @@ private:
   void find_code();
   void add_present(Range range);
   void add_resident(Range range);
+  void add_shared(Range present);
   void add_protected(Range range);
   void add_written(Range range);
   bool is_untouched(Range range);

@@ -6,6 +6,7 @@
 #include "runtime/births.h"
 #include "runtime/faults.h"
 #include "runtime/injection.h"
+#include "runtime/leaf_pages.h"
 #include "runtime/leak_records.h"
 #include "runtime/libc_facts.h"
 #include "runtime/marker_crew.h"
@@ -142,6 +143,7 @@ int Snapshot::run() {
   fault_point(safepoint_, "mappings");
   complete_memory();
   wipe_frames();
+  note_written_pages(own_);
   fault_point(safepoint_, "memory");
   read_threads();
   fault_point(safepoint_, "threads");

@@ -16,7 +16,8 @@
 //
 // Contexts: `insert`, `erase` and `set_flag` run in HOOK, inside malloc and free, and take no lock: a byte is
 // written only by the thread that owns the block at that moment, and one block's codes are one store where the
-// block is not large. `find`, `decode` and `sweep` run in SNAPSHOT or on an image that nobody writes.
+// block is not large. `find`, `decode` and `sweep` run in SNAPSHOT or on an image that nobody writes. Most of a leaf
+// was never written, and sweeps may be told which pages were: the first read of any other costs a page fault.
 // Nothing here makes a system call; a missing leaf is asked of the function given to the constructor.
 #pragma once
 
@@ -168,7 +169,50 @@ public:
 
   // Calls visit(Block) for every block, in address order.
   template <typename Visit> void sweep(Visit visit) const {
-    visit_leaves([&](size_t index, const uint8_t *leaf) { sweep_leaf(index, leaf, visit); });
+    visit_leaves([&](size_t index, const uint8_t *) {
+      sweep_leaf_where(
+          index, [](size_t) { return ~uint64_t{0}; }, visit);
+    });
+  }
+  // The same in the leaf of this index, for blocks whose bit is set in wanted(line), which is asked of lines in which
+  // something starts.
+  template <typename Wanted, typename Visit> void sweep_leaf_where(size_t index, Wanted wanted, Visit visit) const {
+    const uint8_t *codes = leaf(index);
+    uintptr_t base = static_cast<uintptr_t>(index) << kLeafBits;
+    visit_written(index, 0, kLeafGranules, [&](size_t begin, size_t end) {
+      for (size_t at = begin; at < end; at += kLine) {
+        uint64_t starts = starts_in_line(codes + at);
+        if (!starts) continue;
+        for (starts &= wanted(at / kLine); starts; starts &= starts - 1) {
+          size_t granule = at + static_cast<size_t>(__builtin_ctzll(starts));
+          visit(decode_code(base + (granule << kGranuleBits), codes + granule));
+        }
+      }
+    });
+  }
+
+  static constexpr size_t kPageGranules = 4096; // whose codes are a page
+  // A bit for each page of a leaf's codes that may be other than zero.
+  struct WrittenPages {
+    uint64_t bits[kLeafGranules / kPageGranules / 64];
+  };
+  // `pages`: of each leaf, null where it is not known. Null: of none. Outlives the map's use.
+  void set_written(const WrittenPages *const *pages) { written_ = pages; }
+  // Calls visit(from, to) for the parts of these granules of a leaf, from `begin` up to `end`, that may have codes: in
+  // their order, and none ends within a page but at `end`.
+  template <typename Visit> void visit_written(size_t index, size_t begin, size_t end, Visit visit) const {
+    const WrittenPages *pages = written_ ? written_[index] : nullptr;
+    if (!pages) return visit(begin, end);
+    auto is_written = [&](size_t at) {
+      return (pages->bits[at / kPageGranules / 64] >> (at / kPageGranules % 64) & 1) != 0;
+    };
+    auto page_end = [&](size_t at) { return std::min((at / kPageGranules + 1) * kPageGranules, end); };
+    for (size_t at = begin; at < end;) {
+      size_t from = at;
+      while (at < end && is_written(at)) at = page_end(at);
+      if (from < at) visit(from, at);
+      while (at < end && !is_written(at)) at = page_end(at);
+    }
   }
 
   // Calls visit(index, codes) for every leaf, in address order, and reads no part of the root table that is unused.
@@ -192,25 +236,6 @@ public:
 
   static size_t granule_in_leaf(uintptr_t address) { return (address >> kGranuleBits) & (kLeafGranules - 1); }
   static bool is_start(uint8_t code) { return static_cast<int8_t>(code) > 0; }
-
-  // Calls visit(Block) for every block that starts in the leaf of this index.
-  template <typename Visit> static void sweep_leaf(size_t index, const uint8_t *leaf, Visit visit) {
-    sweep_leaf_where(
-        index, leaf, [](size_t) { return ~uint64_t{0}; }, visit);
-  }
-  // The same for those whose bit is set in wanted(line), which is asked of lines in which something starts.
-  template <typename Wanted, typename Visit>
-  static void sweep_leaf_where(size_t index, const uint8_t *leaf, Wanted wanted, Visit visit) {
-    uintptr_t base = static_cast<uintptr_t>(index) << kLeafBits;
-    for (size_t at = 0; at < kLeafGranules; at += kLine) {
-      uint64_t starts = starts_in_line(leaf + at);
-      if (!starts) continue;
-      for (starts &= wanted(at / kLine); starts; starts &= starts - 1) {
-        size_t granule = at + static_cast<size_t>(__builtin_ctzll(starts));
-        visit(decode_code(base + (granule << kGranuleBits), leaf + granule));
-      }
-    }
-  }
 
   // In a sweep codes are looked at by the line: nobody can predict how many blocks begin in a few bytes.
   static constexpr size_t kLine = 64;
@@ -379,6 +404,7 @@ private:
   uintptr_t origins_[kLeaves] = {};
   LeafSource source_ = nullptr;
   std::atomic<uint64_t> summary_[kSummaryWords] = {};
+  const WrittenPages *const *written_ = nullptr;
 };
 
 } // namespace castaway

@@ -13,15 +13,20 @@ bool Inventory::take(const HeapMap &heap, Crew *crew, Workspace &workspace) {
 }
 
 bool Inventory::list_parts(const HeapMap &heap, Workspace &workspace) {
-  size_t leaves = 0;
-  heap.visit_leaves([&](size_t, const uint8_t *) { ++leaves; });
-  parts_ = take_table<Part>(workspace, leaves * kPerLeaf);
+  auto visit_parts = [&](auto visit) {
+    heap.visit_leaves([&](size_t index, const uint8_t *codes) {
+      for (size_t at = 0; at < HeapMap::kLeafGranules; at += kPartGranules)
+        heap.visit_written(index, at, at + kPartGranules, [&](size_t begin, size_t end) {
+          visit(Part{(index << HeapMap::kLeafBits) + (begin << HeapMap::kGranuleBits), codes + begin, end - begin, {}});
+        });
+    });
+  };
+  size_t count = 0;
+  visit_parts([&](const Part &) { ++count; });
+  parts_ = take_table<Part>(workspace, count);
   if (!parts_.data()) return false;
-  Part *part = parts_.data();
-  heap.visit_leaves([&](size_t index, const uint8_t *codes) {
-    for (size_t at = 0; at < HeapMap::kLeafGranules; at += kPartGranules)
-      *part++ = {(index << HeapMap::kLeafBits) + (at << HeapMap::kGranuleBits), codes + at, {}};
-  });
+  count = 0;
+  visit_parts([&](const Part &part) { parts_[count++] = part; });
   return true;
 }
 
@@ -47,7 +52,7 @@ void Inventory::sum_some() {
     size_t i = next_.fetch_add(1, std::memory_order_relaxed);
     if (i >= parts_.size()) return;
     Part &part = parts_[i];
-    part.tally = tally(part.base, part.codes, kPartGranules);
+    part.tally = tally(part.base, part.codes, part.granules);
     bytes_.fetch_add(part.tally.bytes, std::memory_order_relaxed);
   }
 }
@@ -59,7 +64,7 @@ bool Inventory::list_large(Workspace &workspace) {
   size_t count = 0;
   for (const Part &part : parts_)
     if (part.tally.large)
-      visit_large(part.base, part.codes, kPartGranules, [&](const Block &block) { large_[count++] = block; });
+      visit_large(part.base, part.codes, part.granules, [&](const Block &block) { large_[count++] = block; });
   return true;
 }
 

@@ -1,8 +1,8 @@
 // Takes stock of a heap: how many blocks of how many bytes, within which bounds, and the large ones one by one.
 //
-// Every leaf of the map has to be read for that, before anything is known of the heap. Parts of leaves are summed up on
-// their own, by all of a crew where the heap is large, and put together in the order of addresses: the answer does not
-// depend on who has done what.
+// Every leaf of the map has to be read for that, where it was ever written, before anything is known of the heap. Parts
+// of leaves are summed up on their own, by all of a crew where the heap is large, and put together in the order of
+// addresses: the answer does not depend on who has done what.
 //
 // Owner: scanner. Context: SNAPSHOT or a test. Fails: take() returns false when the workspace ran out.
 #pragma once
@@ -27,13 +27,14 @@ public:
   // In the order of their addresses.
   std::span<const Block> large() const { return large_; }
 
-  static constexpr size_t kPerLeaf = 8; // parts: each is some hundred microseconds' work
+  static constexpr size_t kPerLeaf = 8; // parts at least: each is some hundred microseconds' work
   static constexpr size_t kPartGranules = HeapMap::kLeafGranules / kPerLeaf;
 
 private:
   struct Part {
     uintptr_t base;
     const uint8_t *codes;
+    size_t granules;
     HeapTally tally;
   };
 

@@ -119,7 +119,7 @@ public:
       StateBits states = leaf(begin).state_bits(0);
       const uint64_t *high = &states.high, *low = &states.low;
       auto unreached = [=](size_t line) { return ~(high[line] | low[line]); };
-      HeapMap::sweep_leaf_where(begin >> HeapMap::kLeafBits, leaf(begin).codes, unreached, visit);
+      heap_->sweep_leaf_where(begin >> HeapMap::kLeafBits, unreached, visit);
     }
   }
 

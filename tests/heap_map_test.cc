@@ -3,6 +3,7 @@
 #include "tests/scanner_world.h"
 
 #include <gtest/gtest.h>
+#include <memory>
 #include <vector>
 
 namespace castaway {
@@ -246,6 +247,69 @@ TEST(SetFlag, RefusesABlockThatIsAnotherOrGone) {
     EXPECT_FALSE(map->set_flag(kBase, size));
     EXPECT_FALSE(map->decode(kBase));
   }
+}
+
+// ---- pages of the codes that were never written
+
+// A page of codes stands for so much.
+constexpr uintptr_t kPageSize = HeapMap::kPageGranules * HeapMap::kGranule;
+
+class WrittenPages : public ::testing::Test {
+protected:
+  WrittenPages() : table_(HeapMap::kLeaves) { map_->set_written(table_.data()); }
+
+  // Says that of this leaf no other pages have been written.
+  void know(size_t leaf, std::initializer_list<size_t> written) {
+    auto pages = std::make_unique<HeapMap::WrittenPages>();
+    for (size_t page : written) pages->bits[page / 64] |= uint64_t{1} << (page % 64);
+    table_[leaf] = pages.get();
+    known_.push_back(std::move(pages));
+  }
+  std::vector<std::pair<size_t, size_t>> written_within(size_t leaf, size_t begin, size_t end) {
+    std::vector<std::pair<size_t, size_t>> runs;
+    map_->visit_written(leaf, begin, end, [&](size_t from, size_t to) { runs.emplace_back(from, to); });
+    return runs;
+  }
+
+  TestHeapMap map_;
+  std::vector<const HeapMap::WrittenPages *> table_;
+  std::vector<std::unique_ptr<HeapMap::WrittenPages>> known_;
+};
+
+using Runs = std::vector<std::pair<size_t, size_t>>;
+
+TEST_F(WrittenPages, AreVisitedInRunsWithinBounds) {
+  constexpr size_t kPage = HeapMap::kPageGranules, kAll = HeapMap::kLeafGranules;
+  EXPECT_EQ(written_within(7, 0, kAll), (Runs{{0, kAll}})) << "nothing is known";
+  know(7, {0, 3, 4, 63, 64, 1023});
+  EXPECT_EQ(written_within(7, 0, kAll),
+            (Runs{{0, kPage}, {3 * kPage, 5 * kPage}, {63 * kPage, 65 * kPage}, {1023 * kPage, kAll}}));
+  EXPECT_EQ(written_within(7, 128, 4 * kPage + 64), (Runs{{128, kPage}, {3 * kPage, 4 * kPage + 64}}));
+  EXPECT_EQ(written_within(7, 3 * kPage + 64, 3 * kPage + 128), (Runs{{3 * kPage + 64, 3 * kPage + 128}}));
+  EXPECT_EQ(written_within(7, 5 * kPage, 63 * kPage), Runs());
+  EXPECT_EQ(written_within(8, 0, kAll), (Runs{{0, kAll}})) << "nothing is known of this one";
+  know(8, {});
+  EXPECT_EQ(written_within(8, 0, kAll), Runs());
+}
+
+// Blocks on pages that are said to be zero show that nobody looks there.
+TEST_F(WrittenPages, AreTheOnlyOnesThatAreSwept) {
+  for (size_t page : {0, 1, 2, 700, 1023}) map_->insert(kBase + page * kPageSize + 32, 40);
+  map_->insert(kBase + kLeafSize, 40);
+  EXPECT_EQ(all(*map_).size(), 6u);
+  know(100, {1, 700});
+  const auto blocks = all(*map_);
+  ASSERT_EQ(blocks.size(), 3u);
+  EXPECT_EQ(blocks[0].begin, kBase + kPageSize + 32);
+  EXPECT_EQ(blocks[1].begin, kBase + 700 * kPageSize + 32);
+  EXPECT_EQ(blocks[2].begin, kBase + kLeafSize);
+}
+
+// The code of a large block goes on on the next page, which then has been written too.
+TEST_F(WrittenPages, MayEndWithinACode) {
+  map_->insert(kBase + kPageSize - 16, 100'000);
+  know(100, {0, 1});
+  EXPECT_EQ(all(*map_).at(0).size, 100'000u);
 }
 
 } // namespace

@@ -83,6 +83,9 @@ TEST(ProfileModules, KnowsOwnCodeVdsoAndLibraries) {
   const auto in_file = own->file->at(reinterpret_cast<uint64_t>(&own_maps) - own->bias);
   ASSERT_GE(in_file.size(), 16u);
   EXPECT_EQ(memcmp(in_file.data(), reinterpret_cast<const void *>(&own_maps), 16), 0);
+  EXPECT_FALSE(own->file->section(".text").empty());
+  EXPECT_TRUE(own->file->section(".bss").empty()) << "the file has nothing of it";
+  EXPECT_TRUE(own->file->section(".no_such").empty());
   size_t without_file = 0;
   bool vdso = false;
   for (const auto &module : modules.all()) {
@@ -135,6 +138,8 @@ TEST(ProfileModules, DamagedElfFilesAreSurvived) {
   for (int round = 0; round < 500; round++) {
     auto bytes = original;
     for (int i = 0; i < 8; i++) bytes[static_cast<size_t>(rand()) % 1024] = static_cast<std::byte>(rand());
+    for (int i = 0; i < 8; i++) // the section headers
+      bytes[bytes.size() - 1 - static_cast<size_t>(rand()) % 1024] = static_cast<std::byte>(rand());
     if (round % 5 == 0) bytes.resize(static_cast<size_t>(rand()) % bytes.size() + 1);
     std::ofstream(path, std::ios::binary)
         .write(reinterpret_cast<const char *>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
@@ -142,6 +147,8 @@ TEST(ProfileModules, DamagedElfFilesAreSurvived) {
     if (!file) continue;
     for (uint64_t address = 0; address < 0x10000; address += 0xfff)
       ASSERT_LE((*file)->at(address).size(), bytes.size());
+    for (const auto *name : {".text", ".bss", ".gnu_debuglink", ""})
+      ASSERT_LE((*file)->section(name).size(), bytes.size());
   }
   std::filesystem::remove(path);
 }

@@ -4,6 +4,7 @@
 #include "profile/file.h"
 #include "profile/gzip.h"
 #include "profile/make_profiles.h"
+#include "profile/pprof_builder.h"
 #include "profile/profile_comments.h"
 #include "profile/reporter.h"
 #include "tests/profile_process.h"
@@ -13,8 +14,10 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <gtest/gtest.h>
 #include <sstream>
+#include <sys/file.h>
 #include <unistd.h>
 
 namespace castaway {
@@ -52,7 +55,7 @@ class EarlierProfiles : public testing::Test {
 protected:
   EarlierProfiles() : process_(2) { process_.capture(builder_, 6); }
 
-  ProfileData threads_profile(const EarlierSymbols *earlier) {
+  ProfileData threads_profile(EarlierSymbols *earlier) {
     const auto bytes = builder_.build();
     return parsed(make_profiles(*Capture::read(bytes), earlier).threads);
   }
@@ -99,20 +102,69 @@ TEST_F(EarlierProfiles, WithoutSourceFilesOrSymbolsAreNot) {
   expect_no_use([](ProfileLocation &location) { location.function_offset.reset(); }, &ProfileData::locations);
 }
 
+// Where other code of the file has source files, its debug information was there, and says no more of this one.
+TEST_F(EarlierProfiles, WithoutASourceFileAreTakenOverWhereOthersOfTheSameFileHaveOne) {
+  const auto renamed = after([](ProfileData &profile) {
+    rename(profile);
+    for (auto &function : profile.functions)
+      if (function.name == kRenamed) function.file.clear();
+  });
+  EXPECT_EQ(count_of(renamed, kRenamed), count_of(threads_profile(nullptr), kKnown));
+  EXPECT_EQ(count_of(renamed, kKnown), 0u);
+}
+
+std::string own_maps() {
+  std::ostringstream text;
+  text << std::ifstream("/proc/self/maps").rdbuf();
+  return text.str();
+}
+
 // libstdc++ is usually without debug information, and has a symbol for this.
+uint64_t address_of_terminate() { return reinterpret_cast<uint64_t>(dlsym(RTLD_DEFAULT, "_ZSt9terminatev")); }
+
 TEST(Symbols, NeedNoHttpLibraryToLearnThatThereAreNoServers) {
-  const auto maps = [] {
-    std::ostringstream text;
-    text << std::ifstream("/proc/self/maps").rdbuf();
-    return text.str();
-  };
-  const auto map = MemoryMap::parse(maps());
+  const auto map = MemoryMap::parse(own_maps());
   ASSERT_TRUE(map);
   const Modules modules(*map, 4096, 0);
   Symbolizer symbols(modules, SymbolDetail::full);
-  const auto address = reinterpret_cast<uint64_t>(dlsym(RTLD_DEFAULT, "_ZSt9terminatev"));
-  EXPECT_EQ(symbols.at(address).frames.back().function, "std::terminate");
-  EXPECT_EQ(maps().find("debuginfod"), std::string::npos);
+  EXPECT_EQ(symbols.at(address_of_terminate()).frames.back().function, "std::terminate");
+  EXPECT_EQ(own_maps().find("debuginfod"), std::string::npos);
+}
+
+// What std::terminate is called if an earlier profile has this for it; empty where libstdc++ has debug information.
+std::string name_of_terminate(const std::string &earlier_name, std::optional<uint64_t> earlier_offset) {
+  const auto map = *MemoryMap::parse(own_maps());
+  const Modules modules(map, 4096, 0);
+  const auto address = address_of_terminate();
+  Symbolizer fresh(modules, SymbolDetail::full);
+  if (!fresh.at(address).frames.back().file.empty()) return "";
+  const auto &mapping = map.mappings()[static_cast<size_t>(map.find(address))];
+  ProfileData before;
+  before.mappings = {{mapping.begin, mapping.end, mapping.offset, mapping.path, modules.at(address)->file->build_id()}};
+  before.functions = {{earlier_name, earlier_name, ""}};
+  before.locations = {{address, 0, {{0, 0}}, earlier_offset}};
+  EarlierSymbols earlier;
+  earlier.add(before);
+  return Symbolizer(modules, SymbolDetail::full, "", &earlier).at(address).frames.back().function;
+}
+
+TEST(Symbols, OfFilesWithoutDebugInformationAreTakenOver) {
+  const auto name = name_of_terminate("earlier", 0);
+  if (name.empty()) GTEST_SKIP() << "libstdc++ has debug information";
+  EXPECT_EQ(name, "earlier");
+}
+
+// A name that stands for none is made of the file's, which may be another one today.
+TEST(Symbols, ThatWereNotFoundStayWithTheirFallbackNames) {
+  if (name_of_terminate("earlier", 0).empty()) GTEST_SKIP() << "libstdc++ has debug information";
+  const auto map = *MemoryMap::parse(own_maps());
+  const auto address = address_of_terminate();
+  const Modules modules(map, 4096, 0);
+  std::ostringstream fallback;
+  fallback << fs::path(modules.at(address)->path).filename().string() << "+0x" << std::hex
+           << address - modules.at(address)->bias;
+  EXPECT_EQ(name_of_terminate(fallback.str(), std::nullopt), fallback.str());
+  EXPECT_EQ(name_of_terminate("other.so+0x17", std::nullopt), "std::terminate");
 }
 
 // ---- by the reporter, from the files of the output directory
@@ -141,12 +193,13 @@ protected:
   }
   // Another name of the same length in both files of a safepoint.
   void rename_in_files(int safepoint) {
-    for (const auto *kind : {"leak", "threads"}) {
-      const auto bytes = *read_file(file_of(kind, safepoint), 1 << 24);
-      auto text = *gunzip(bytes, 1 << 26);
-      for (size_t at = 0; (at = text.find(kKnown, at)) != std::string::npos;) text.replace(at, kKnown.size(), kRenamed);
-      std::ofstream(file_of(kind, safepoint), std::ios::binary) << *gzip(text);
-    }
+    for (const auto *kind : {"leak", "threads"}) rename_in_file(file_of(kind, safepoint));
+  }
+  static void rename_in_file(const std::string &path) {
+    const auto bytes = *read_file(path, 1 << 24);
+    auto text = *gunzip(bytes, 1 << 26);
+    for (size_t at = 0; (at = text.find(kKnown, at)) != std::string::npos;) text.replace(at, kKnown.size(), kRenamed);
+    std::ofstream(path, std::ios::binary) << *gzip(text);
   }
 
   const std::string dir_;
@@ -162,6 +215,20 @@ TEST_F(EarlierFiles, OfTheSafepointsBeforeAreRead) {
   EXPECT_EQ(count_of(report_at(20), kKnown), count) << "too long ago";
 }
 
+// A thread that runs is somewhere else each time, and often where it was before.
+TEST_F(EarlierFiles, OfOlderSafepointsAreReadWhereTheLastOnesDoNotSayIt) {
+  const auto count = count_of(report_at(1), kKnown);
+  rename_in_files(1);
+  const auto knows_nothing = [&](int safepoint) {
+    for (const auto *kind : {"leak", "threads"})
+      std::ofstream(file_of(kind, safepoint), std::ios::binary) << *gzip(PprofBuilder().finish());
+  };
+  for (const int safepoint : {2, 4, 7, 8}) knows_nothing(safepoint);
+  EXPECT_EQ(count_of(report_at(9), kRenamed), count);
+  knows_nothing(9);
+  EXPECT_EQ(count_of(report_at(10), kKnown), count) << "too long ago";
+}
+
 // A server's workers run the same code; the first report of each need not read all debug information again.
 TEST_F(EarlierFiles, OfProcessesWithTheSameNameAreReadWhereThereAreNone) {
   const auto count = count_of(report_at(1), kKnown);
@@ -172,6 +239,50 @@ TEST_F(EarlierFiles, OfProcessesWithTheSameNameAreReadWhereThereAreNone) {
       fs::rename(file_of(kind, 1), dir_ + "/" + name + ".17." + kind + ".3.pb.gz");
     EXPECT_EQ(count_of(report_at(1), is_sibling ? kRenamed : kKnown), count) << name;
   }
+}
+
+// They do not all do the same: what one has not met another one has, and the youngest is asked first.
+TEST_F(EarlierFiles, OfProcessesWithTheSameNameAreReadOneAfterTheOther) {
+  const auto count = count_of(report_at(1), kKnown);
+  const auto own = file_of("threads", 1), sibling = dir_ + "/server.17.threads.3.pb.gz";
+  fs::remove(file_of("leak", 1));
+  rename_in_file(own);
+  fs::rename(own, sibling);
+  std::ofstream(dir_ + "/server.9.threads.1.pb.gz", std::ios::binary) << *gzip(PprofBuilder().finish());
+  std::ofstream(dir_ + "/server.18.threads.2.pb.gz", std::ios::binary) << *gzip(PprofBuilder().finish());
+  EXPECT_EQ(count_of(report_at(1), kRenamed), count);
+  // Its own earlier profile knows nothing of this code.
+  std::ofstream(file_of("threads", 1), std::ios::binary) << *gzip(PprofBuilder().finish());
+  fs::remove(file_of("leak", 1));
+  EXPECT_EQ(count_of(report_at(2), kRenamed), count);
+  // The newest of a process only.
+  std::ofstream(dir_ + "/server.17.threads.10.pb.gz", std::ios::binary) << *gzip(PprofBuilder().finish());
+  for (const auto *kind : {"leak", "threads"})
+    for (int safepoint : {1, 2}) fs::remove(file_of(kind, safepoint));
+  EXPECT_EQ(count_of(report_at(1), kKnown), count);
+}
+
+// Workers that were started together report together. What one is about to write the others wait for, rather than that
+// each reads the same debug information.
+TEST_F(EarlierFiles, ThatAreBeingMadeAreWaitedFor) {
+  const auto count = count_of(report_at(1), kKnown);
+  rename_in_files(1);
+  for (const auto *kind : {"leak", "threads"}) fs::rename(file_of(kind, 1), dir_ + "/hidden." + kind);
+  Descriptor other(open(dir_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(flock(other.get(), LOCK_EX), 0);
+  auto report = std::async(std::launch::async, [this] { return report_at(1); });
+  EXPECT_EQ(report.wait_for(std::chrono::milliseconds(200)), std::future_status::timeout);
+  for (const auto *kind : {"leak", "threads"})
+    fs::rename(dir_ + "/hidden." + kind, dir_ + "/server.17." + kind + ".1.pb.gz");
+  other = Descriptor();
+  EXPECT_EQ(count_of(report.get(), kRenamed), count);
+}
+
+// Others may hold a directory that all share for ever.
+TEST_F(EarlierFiles, AreNotWaitedForLong) {
+  Descriptor other(open(dir_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(flock(other.get(), LOCK_EX), 0);
+  EXPECT_GT(count_of(report_at(1), kKnown), 0u);
 }
 
 TEST_F(EarlierFiles, OfAnotherUserAreNot) {

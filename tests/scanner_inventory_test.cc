@@ -254,6 +254,25 @@ TEST(Inventory, OfManyBlocksIsTheSameForAllCrews) {
   heap.expect_answer_of_all_crews();
 }
 
+// Said to be zero, the others are not read, and what is on them is not counted.
+TEST(Inventory, ReadsOnlyPagesThatWereWritten) {
+  constexpr uintptr_t kPageSize = HeapMap::kPageGranules * HeapMap::kGranule;
+  TestHeap heap;
+  std::vector<const HeapMap::WrittenPages *> table(HeapMap::kLeaves);
+  HeapMap::WrittenPages written{};
+  table[kBase / kLeafSize] = &written;
+  for (size_t page : {0, 5, 6, 127, 128, 129, 600, 1023}) {
+    bool is_written = page != 5 && page != 600;
+    uintptr_t begin = kBase + page * kPageSize + 64;
+    if (is_written) heap.add(begin, 5000), heap.add(end_of(begin, 5000), 24);
+    if (!is_written) heap.map->insert(begin, 5000);
+    if (is_written) written.bits[page / 64] |= uint64_t{1} << (page % 64);
+  }
+  heap.add(kBase + kLeafSize, 300); // nothing is known of this leaf
+  heap.map->set_written(table.data());
+  heap.expect_answer_of_all_crews();
+}
+
 TEST(Inventory, SaysSoWhenTheWorkspaceRanOut) {
   TestHeap heap;
   heap.add(kBase, 5000);

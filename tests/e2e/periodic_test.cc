@@ -74,6 +74,30 @@ TEST(Periodic, TheLogCanBeAFileOrQuiet) {
   EXPECT_EQ(lines_in(text.str()), 2) << text.str();
 }
 
+// How often the agent, a thread of this process', has gone to sleep.
+long sleeps_of_agent(pid_t pid) {
+  for (const auto &task : fs::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
+    std::string name, key;
+    std::getline(std::ifstream(task.path() / "comm"), name);
+    std::ifstream status(task.path() / "status");
+    long count = 0;
+    while (name == "castaway" && status >> key)
+      if (key == "voluntary_ctxt_switches:" && status >> count) return count;
+  }
+  return -1;
+}
+
+// As long as a snapshot works there is nothing to look after, and the target's processors are the target's.
+TEST(Periodic, TheAgentSleepsUntilTheSnapshotHasDoneItsWork) {
+  Target target({program("waits"), "sem", "held"}, {.more = {"CASTAWAY_FAULT=slow"}});
+  target.await_ready();
+  target.snap();
+  const long before = sleeps_of_agent(target.process().pid());
+  ASSERT_GE(before, 0);
+  target.snap(); // rests for 1.5 s
+  EXPECT_LT(sleeps_of_agent(target.process().pid()) - before, 40);
+}
+
 TEST(Periodic, AsManyAreKeptAsWanted) {
   Target target({program("waits"), "sem"}, {.interval = "50ms", .more = {"CASTAWAY_KEEP=3"}});
   target.await_ready();
