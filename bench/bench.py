@@ -111,13 +111,13 @@ def malloc(bench):
 
 
 def malloc_with(bench, threads):
-    pairs = bench.choose(5_000_000, 30_000_000)
+    pairs = bench.choose(1_000_000, 4_000_000)
 
     def run(name):
         count = pairs // bench.rivals[name].slowness
         return lambda: bench.target(name, ["--seconds", 0, "--pairs", count, "--pair-threads", threads])
 
-    results = in_turn(bench.choose(3, 7), {name: run(name) for name in bench.rivals})
+    results = in_turn(bench.choose(5, 25), {name: run(name) for name in bench.rivals})
     table = Table(f"malloc and free of 64 bytes, {threads} thread{'s' * (threads > 1)}",
                   ["", "ns per pair", "ratio to glibc", "ratio to the same allocator"], plot=("ns per pair", [1], True))
     times = {name: get(results, name, "pair_ns") for name in bench.rivals}

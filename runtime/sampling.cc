@@ -25,17 +25,11 @@ Span spans[kClasses];
 
 void set_cost(size_t index, uint64_t cost) {
   uint64_t most = UINT32_MAX;
-  __atomic_store_n(&costs.of_class[index], static_cast<uint32_t>(std::clamp<uint64_t>(cost, own_cost(index), most)),
+  __atomic_store_n(&hot.costs[index], static_cast<uint32_t>(std::clamp<uint64_t>(cost, own_cost(index), most)),
                    __ATOMIC_RELAXED);
 }
 
 } // namespace
-
-constinit Costs costs = [] {
-  Costs all{};
-  for (size_t i = 0; i < kClasses; ++i) all.of_class[i] = own_cost(i);
-  return all;
-}();
 
 uint32_t count_recorded(size_t size, uint64_t every, uint64_t now_ns) {
   uint64_t each = cost(size);
