@@ -2,7 +2,7 @@
 // own threads sees in its loop.
 //
 //   bench_target [--heap MIB] [--block BYTES] [--shuffled 0|1] [--threads N] [--seconds S] [--stop none|fork|lsan|snap]
-//                [--pairs N] [--pair-threads N] [--leak N] [--sync N] [--bandwidth MIB]
+//                [--pairs N] [--pair-threads N] [--traffic S] [--leak N] [--sync N] [--bandwidth MIB]
 //
 // The heap is one linked list, so that everything is live: in the order of allocation, which is kind to whoever marks
 // it, or --shuffled, as after hours of churn. Prints `resident_kib N` when all that is set up, then `ready`,
@@ -12,6 +12,8 @@
 //                process can cost; or it has LeakSanitizer, which must be preloaded, check for leaks; or another
 //                thread has castaway, preloaded, make a safepoint, and the loop lasts until there were two
 //   --pairs      `pair_ns N`: a malloc and a free of 64 bytes in a window of 64 hot blocks, in each of --pair-threads
+//   --traffic    `early_ns`, `late_ns`: the same pairs, 1.6 million in a second, for S seconds: what one takes in the
+//                first and in the last two fifths of that time
 //   --leak       meanwhile another thread loses so many blocks of 64 bytes per second
 //   --sync       `mutex_ns`, `condition_ns`, `semaphore_ns`: lock and unlock, notify, post and wait, uncontended
 //   --bandwidth  `read_gbs`, `copy_gbs`: streaming over that much memory, in huge pages where the kernel has them;
@@ -44,8 +46,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-  size_t heap_mib = 0, block = 64, threads = 0, pairs = 0, pair_threads = 1, leak = 0, sync = 0, shuffled = 0,
-         bandwidth_mib = 0;
+  size_t heap_mib = 0, block = 64, threads = 0, pairs = 0, pair_threads = 1, traffic = 0, leak = 0, sync = 0,
+         shuffled = 0, bandwidth_mib = 0;
   double seconds = 3;
   std::string_view stop = "none";
 };
@@ -69,6 +71,7 @@ size_t *find_size(Options &options, std::string_view name) {
   if (name == "--pairs") return &options.pairs;
   if (name == "--shuffled") return &options.shuffled;
   if (name == "--pair-threads") return &options.pair_threads;
+  if (name == "--traffic") return &options.traffic;
   if (name == "--leak") return &options.leak;
   if (name == "--sync") return &options.sync;
   if (name == "--bandwidth") return &options.bandwidth_mib;
@@ -104,6 +107,15 @@ template <class Body> double ns_per(size_t operations, const Body &body) {
   body();
   return std::chrono::duration<double, std::nano>(Clock::now() - begin).count() / static_cast<double>(operations);
 }
+
+double quantile(std::vector<double> values, double share) {
+  auto at = values.begin() + static_cast<ptrdiff_t>(static_cast<double>(values.size()) * share);
+  std::ranges::nth_element(values, at);
+  return *at;
+}
+
+// Of times of the same thing: what else runs on the machine, or beside a virtual one, only adds to them.
+double undisturbed(const std::vector<double> &times) { return quantile(times, 0.1); }
 
 struct Node {
   Node *next;
@@ -190,17 +202,49 @@ double largest_gap_us(const Options &options) {
   return std::chrono::duration<double, std::micro>(largest).count();
 }
 
-double pair_ns(size_t pairs) {
-  constexpr size_t kWindow = 64;
-  void *blocks[kWindow] = {};
-  double time = ns_per(pairs, [&] {
-    for (size_t i = 0; i < pairs; ++i) {
+// Some thousand jumps. Programs run other code between their allocations; a loop that does not keeps what the start of
+// its process has left in the branch predictor, which is up to a seventh of its time, and differs with each start.
+void run_other_code() {
+#if defined(__x86_64__)
+  asm volatile(".rept 16384\n\t"
+               "jmp 1f\n\t"
+               ".skip 17, 0x90\n"
+               "1:\n\t"
+               ".endr");
+#endif
+}
+
+constexpr size_t kWindow = 64, kSlice = 16384;
+
+// What a pair takes in a slice of them.
+double slice_ns(void *(&blocks)[kWindow]) {
+  run_other_code();
+  return ns_per(kSlice, [&] {
+    for (size_t i = 0; i < kSlice; ++i) {
       std::free(blocks[i % kWindow]);
       blocks[i % kWindow] = std::malloc(64);
     }
   });
+}
+
+// What a call of `once` takes, in slices like that.
+template <class Once> double sliced_ns(size_t count, const Once &once) {
+  std::vector<double> slices(count / kSlice + 1);
+  for (double &slice : slices) {
+    run_other_code();
+    slice = ns_per(kSlice, [&] {
+      for (size_t i = 0; i < kSlice; ++i) once();
+    });
+  }
+  return undisturbed(slices);
+}
+
+double pair_ns(size_t pairs) {
+  void *blocks[kWindow] = {};
+  std::vector<double> slices(pairs / kSlice + 1);
+  for (double &slice : slices) slice = slice_ns(blocks);
   for (void *block : blocks) std::free(block);
-  return time;
+  return undisturbed(slices);
 }
 
 // Loses blocks until it is told to stop.
@@ -228,25 +272,39 @@ void print_pairs(const Options &options) {
   std::printf("pair_ns %.3f\n", sum / static_cast<double>(times.size()));
 }
 
+// 100 MB in a second, by a thread that has other things to do most of the time.
+void print_traffic(const Options &options) {
+  std::atomic<bool> ends = false;
+  std::thread leak = start_leak(options.leak, ends);
+  void *blocks[kWindow] = {};
+  std::vector<double> slices(options.traffic * 100);
+  auto next = Clock::now();
+  for (double &slice : slices) {
+    std::this_thread::sleep_until(next += std::chrono::milliseconds(10));
+    slice = slice_ns(blocks);
+  }
+  ends = true;
+  leak.join();
+  auto part = static_cast<ptrdiff_t>(slices.size() * 2 / 5);
+  // Not the decile: what is recorded, ten stacks or so, is in some slices more than in others.
+  double early = quantile({slices.begin(), slices.begin() + part}, 0.25);
+  double late = quantile({slices.end() - part, slices.end()}, 0.25);
+  std::printf("early_ns %.3f\nlate_ns %.3f\n", early, late);
+}
+
 void print_sync(size_t count) {
   std::mutex own;
   std::condition_variable nobody;
   sem_t semaphore;
   sem_init(&semaphore, 0, 0);
-  double locking = ns_per(count, [&] {
-    for (size_t i = 0; i < count; ++i) {
-      own.lock();
-      own.unlock();
-    }
+  double locking = sliced_ns(count, [&] {
+    own.lock();
+    own.unlock();
   });
-  double notifying = ns_per(count, [&] {
-    for (size_t i = 0; i < count; ++i) nobody.notify_one();
-  });
-  double posting = ns_per(count, [&] {
-    for (size_t i = 0; i < count; ++i) {
-      sem_post(&semaphore);
-      sem_wait(&semaphore);
-    }
+  double notifying = sliced_ns(count, [&] { nobody.notify_one(); });
+  double posting = sliced_ns(count, [&] {
+    sem_post(&semaphore);
+    sem_wait(&semaphore);
   });
   sem_destroy(&semaphore);
   std::printf("mutex_ns %.3f\ncondition_ns %.3f\nsemaphore_ns %.3f\n", locking, notifying, posting);
@@ -304,6 +362,7 @@ int main(int argc, char **argv) {
   for (size_t i = 0; i < options.threads; ++i) threads.emplace_back(wait_for_end);
   print_resident();
   if (options.pairs) print_pairs(options);
+  if (options.traffic) print_traffic(options);
   if (options.sync) print_sync(options.sync);
   if (options.bandwidth_mib) print_bandwidth(options.bandwidth_mib);
   std::puts("ready");

@@ -12,8 +12,10 @@
 #include "runtime/tracking.h"
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace castaway {
 namespace {
@@ -44,9 +46,12 @@ inline bool ready() { return __builtin_expect(real.malloc != nullptr, 1) || reso
   return block;
 }
 
+} // namespace
+
 // A short block, or an unusual call: for a large or an empty one, from the loader, before the real functions are known,
-// or where profiling is off.
-[[gnu::noinline]] void *malloc_other(size_t size, const void *caller) {
+// or where profiling is off. malloc() jumps here.
+[[gnu::noinline]] void *malloc_other(size_t size) {
+  const void *caller = CALLER;
   if (!is_slow_caller(caller) && size - 1 < HeapMap::kGranule) {
     void *block = real.malloc(HeapMap::kGranule);
     return !block || note_plain(block, size) ? block : note_slowly(block, size, caller);
@@ -56,11 +61,13 @@ inline bool ready() { return __builtin_expect(real.malloc != nullptr, 1) || reso
   return block ? note_slowly(block, size, caller) : nullptr;
 }
 
-// Flagged, large, unknown, or none at all.
+// Flagged, large, unknown, or none at all. free() jumps here.
 [[gnu::noinline]] void free_slowly(void *block) {
   if (!block) return;
   if (forget_block(block) || (!is_bootstrap(block) && real.free)) real.free(block);
 }
+
+namespace {
 
 void *reallocate(void *block, size_t size, const void *caller) {
   if (is_bootstrap(block)) { // its length is not known: copy what there may be
@@ -92,17 +99,30 @@ using namespace castaway;
 
 // The two that matter are written for it: everything rare is behind one test, at the end or in a function of its own.
 // tests/e2e/hook_cost_test.cc counts their instructions.
+#if defined(__x86_64__)
+// They are in hooks_x86_64.S, which knows these:
+static_assert(offsetof(Hot, slow_callers_begin) == 0 && offsetof(Hot, slow_callers_length) == 8);
+static_assert(offsetof(Hot, malloc) == 16 && offsetof(Hot, free) == 24 && offsetof(Hot, costs) == 32);
+static_assert(sizeof(Hot::costs[0]) == 4 && offsetof(ThreadState, until_sample) == 0);
+static_assert(HeapMap::kLeaves == 0x200000 && HeapMap::kLeafBits == 26 && HeapMap::kGranuleBits == 4);
+static_assert(HeapMap::is_medium(17) && !HeapMap::is_medium(16));
+static_assert(HeapMap::is_medium(17 + 1743) && !HeapMap::is_medium(17 + 1744));
+static_assert(HeapMap::small_code(17) == 0x8112 && HeapMap::small_code(64) == 0x8014);
+static_assert(HeapMap::small_code(17 + 1743) == 0x8012 + 0x6c && HeapMap::small_code(64, true) == 0x9014);
+static_assert(std::is_standard_layout_v<HeapMap>); // so that the map begins with its first member
+#else
 EXPORT [[gnu::aligned(64)]] void *malloc(size_t size) {
-  if (is_slow_caller(CALLER) || !HeapMap::is_medium(size)) return malloc_other(size, CALLER);
-  void *block = real.malloc(size);
+  if (is_slow_caller(CALLER) || !HeapMap::is_medium(size)) return malloc_other(size);
+  void *block = hot.malloc(size);
   if (block && !note_plain(block, size)) return note_slowly(block, size, CALLER);
   return block;
 }
 
 EXPORT [[gnu::aligned(64)]] void free(void *block) {
-  if (__builtin_expect(heap_map.erase_plain(reinterpret_cast<uintptr_t>(block)), 1)) return real.free(block);
+  if (__builtin_expect(heap_map.erase_plain(reinterpret_cast<uintptr_t>(block)), 1)) return hot.free(block);
   free_slowly(block);
 }
+#endif
 
 EXPORT void *calloc(size_t count, size_t size) {
   if (!ready()) return bootstrap_allocate(count * size); // static memory: zero

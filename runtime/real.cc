@@ -71,6 +71,8 @@ bool resolve_real() {
   Range libc = module_of(reinterpret_cast<void *>(found.pthread_create));
   if (found.allocator.begin != libc.begin) found.foreign_allocator = found.allocator;
   real = found;
+  hot.malloc = real.malloc;
+  hot.free = real.free;
   if (!has_address_space()) stop_tracking();
   start_tracking();
   // Blocks from before our own start count too: libraries allocate in their constructors.

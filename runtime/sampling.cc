@@ -12,8 +12,9 @@ constexpr uint32_t own_cost(size_t index) { return static_cast<uint32_t>((index 
 // Of dense sizes, one allocation in 64 is recorded at first.
 constexpr uint64_t kFirstShare = 64;
 
-// A dense size may be recorded 4096 times in a second, which takes some 5 ms.
-constexpr uint32_t kMostInSpan = 1024;
+// A dense size may be recorded 1024 times in a second. That takes 0.1 ms where the code is in the caches, 0.5 % of what
+// 100 MB of blocks of 64 bytes take; where each burst of allocations finds it cold, some 2 us more per burst.
+constexpr uint32_t kMostInSpan = 256;
 constexpr uint64_t kSpan = 250'000'000;
 
 // By class; written without order: a count may be lost.
@@ -25,17 +26,11 @@ Span spans[kClasses];
 
 void set_cost(size_t index, uint64_t cost) {
   uint64_t most = UINT32_MAX;
-  __atomic_store_n(&costs.of_class[index], static_cast<uint32_t>(std::clamp<uint64_t>(cost, own_cost(index), most)),
+  __atomic_store_n(&hot.costs[index], static_cast<uint32_t>(std::clamp<uint64_t>(cost, own_cost(index), most)),
                    __ATOMIC_RELAXED);
 }
 
 } // namespace
-
-constinit Costs costs = [] {
-  Costs all{};
-  for (size_t i = 0; i < kClasses; ++i) all.of_class[i] = own_cost(i);
-  return all;
-}();
 
 uint32_t count_recorded(size_t size, uint64_t every, uint64_t now_ns) {
   uint64_t each = cost(size);

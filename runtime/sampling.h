@@ -11,7 +11,7 @@
 // Context: cost() and weight() HOOK, thread-safe; densify() in the agent.
 #pragma once
 
-#include "scanner/heap_map.h"
+#include "runtime/hot.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -30,15 +30,10 @@ struct Classes {
   bool has(size_t index) const { return (words[index / 64] >> (index % 64) & 1) != 0; }
 };
 
-// Read and written without order, each by itself.
-struct Costs {
-  uint32_t of_class[kClasses];
-};
-extern Costs costs [[gnu::visibility("hidden")]];
-
-// What an allocation takes off the distance to the next recorded one, in bytes.
+// What an allocation takes off the distance to the next recorded one, in bytes. Read and written without order, each
+// class by itself.
 [[gnu::always_inline]] inline uint32_t cost_of_class(size_t index) {
-  return __atomic_load_n(&costs.of_class[index], __ATOMIC_RELAXED);
+  return __atomic_load_n(&hot.costs[index], __ATOMIC_RELAXED);
 }
 inline uint64_t cost(size_t size) { return class_of(size) < kClasses ? cost_of_class(class_of(size)) : size; }
 

@@ -21,8 +21,6 @@ uint8_t *new_leaf() { return static_cast<uint8_t *>(own_memory(HeapMap::kLeafByt
 
 constinit HeapMap heap_map;
 constinit Tracking tracking{.on = true,
-                            .slow_callers_begin = 0,
-                            .slow_callers_length = SIZE_MAX,
                             .starting = true,
                             .trouble = Trouble::none,
                             .sample_bytes = 524288,
@@ -98,14 +96,14 @@ bool has_address_space() {
 
 void start_tracking() {
   if (!tracking.on) return;
-  tracking.slow_callers_begin = real.loader.begin;
-  tracking.slow_callers_length = real.loader.size();
+  hot.slow_callers_begin = real.loader.begin;
+  hot.slow_callers_length = real.loader.size();
 }
 
 void stop_tracking() {
   tracking.on = false;
-  tracking.slow_callers_begin = 0;
-  tracking.slow_callers_length = SIZE_MAX;
+  hot.slow_callers_begin = 0;
+  hot.slow_callers_length = SIZE_MAX;
 }
 
 void prepare_map() { heap_map.set_source(new_leaf); }

@@ -4,6 +4,7 @@
 // off, from the start or because something made the map incomplete.
 #pragma once
 
+#include "runtime/hot.h"
 #include "runtime/real.h"
 #include "runtime/sampling.h"
 #include "runtime/side_table.h"
@@ -17,11 +18,7 @@ extern HeapMap heap_map [[gnu::visibility("hidden")]];
 enum class Trouble : int { none, map_full, misaligned, side_table_full };
 
 struct Tracking {
-  bool on; // see stop_tracking()
-  // Calls from here take the slow path: the loader's, and all of them before our start and where profiling is off. As
-  // begin and length, for one comparison.
-  uintptr_t slow_callers_begin;
-  size_t slow_callers_length;
+  bool on;                      // see stop_tracking()
   bool starting;                // libraries are being initialised, before our own start: every stack is recorded
   std::atomic<Trouble> trouble; // set once, ends profiling
   uint64_t sample_bytes;
@@ -55,8 +52,8 @@ void enable_here();
 void *note_slowly(void *block, size_t size, const void *caller);
 
 [[gnu::always_inline]] inline bool is_slow_caller(const void *caller) {
-  uintptr_t from_begin = reinterpret_cast<uintptr_t>(caller) - tracking.slow_callers_begin;
-  return __builtin_expect(from_begin < tracking.slow_callers_length, 0);
+  uintptr_t from_begin = reinterpret_cast<uintptr_t>(caller) - hot.slow_callers_begin;
+  return __builtin_expect(from_begin < hot.slow_callers_length, 0);
 }
 
 // The usual case of note_block(): a small block, not empty, of which nothing is recorded. False where it is not the

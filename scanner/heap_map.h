@@ -104,6 +104,12 @@ public:
   // Lengths whose code is of two bytes. Who has asked this first has nothing left to ask of the length: the compiler
   // knows it in insert_small().
   static constexpr bool is_medium(size_t size) { return size > kGranule && size <= kSmallBytes; }
+  // Both bytes of such a block.
+  static constexpr uint16_t small_code(size_t size, bool flagged = false) {
+    constexpr size_t kBase = (kSmallBase + 1) | (kContinuation << 8);
+    size_t code = kBase + ((size - 1) >> kGranuleBits) + ((size & (kGranule - 1)) << 8);
+    return static_cast<uint16_t>(code | (flagged ? kSmallFlag << 8 : 0));
+  }
 
   // Forgets the block at `begin` and returns what was known of it; an empty Block where none starts there.
   Block erase(uintptr_t begin) {
@@ -307,17 +313,11 @@ private:
     return value;
   }
 
-  // Both bytes of a small block of more than a granule, without the flag.
-  static uint16_t small_code(size_t size) {
-    constexpr size_t kBase = (kSmallBase + 1) | (kContinuation << 8);
-    return static_cast<uint16_t>(kBase + ((size - 1) >> kGranuleBits) + ((size & (kGranule - 1)) << 8));
-  }
-
   static void write_code(uint8_t *code, size_t size, bool flagged) {
     if (size <= kGranule) {
       store8(code, flagged ? kFlaggedGranule : static_cast<uint8_t>(size ? size : 1));
     } else if (size <= kSmallBytes) {
-      store16(code, static_cast<uint16_t>(small_code(size) | (flagged ? kSmallFlag << 8 : 0)));
+      store16(code, small_code(size, flagged));
     } else {
       insert_large(code, size, flagged);
     }

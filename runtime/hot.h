@@ -1,0 +1,26 @@
+// What each malloc and free reads, but for the heap map: beside each other, in the first line or two of the cache.
+//
+// HOOK context; words are written one by one, in any order, while others read them.
+#pragma once
+
+#include "scanner/heap_map.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace castaway {
+
+struct Hot {
+  // Calls from here take the slow path: the loader's, and all of them before our start and where profiling is off. As
+  // begin and length, for one comparison.
+  uintptr_t slow_callers_begin;
+  size_t slow_callers_length;
+  // Of real.h; null until they are known.
+  void *(*malloc)(size_t);
+  void (*free)(void *);
+  // What an allocation takes off the distance to the next recorded one, by class of sizes: see sampling.h.
+  uint32_t costs[HeapMap::kSmallGranules];
+};
+extern Hot hot [[gnu::visibility("hidden")]];
+
+} // namespace castaway
