@@ -92,7 +92,9 @@ uint64_t expect_exact(Graph &graph, size_t markers = 1) {
 void expect_scouted(Graph &graph, size_t markers, uint64_t least) {
   uint64_t scouted = expect_exact(graph, markers);
   EXPECT_LE(scouted, kLong);
-  if (markers == 1) EXPECT_GT(scouted, least);
+  if (markers == 1) {
+    EXPECT_GT(scouted, least);
+  }
 }
 
 class Lists : public ::testing::TestWithParam<size_t> {}; // by so many markers
@@ -243,7 +245,9 @@ TEST_P(Lists, OnWhichThreadsWait) {
     put(thread.image.stack.begin + 8, graph.at(held[i]));
   }
   Scan scan(graph.world, GetParam());
-  if (GetParam() == 1) EXPECT_GT(scan.scanner.work().scouted, kLong / 2);
+  if (GetParam() == 1) {
+    EXPECT_GT(scan.scanner.work().scouted, kLong / 2);
+  }
   for (size_t i = 0; i < 4; ++i) EXPECT_EQ(scan.leaked(i), i == 3) << i;
   std::set<uintptr_t> leaked, expected;
   for (const auto &[begin, indirect] : leaks_of(scan)) leaked.insert(begin);
