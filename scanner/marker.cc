@@ -35,7 +35,7 @@ bool Marker::build(Objects &objects, WindowQueue &windows, size_t watches, Works
   windows_ = &windows;
   if (!objects.bounds().empty()) filter_ = PointerFilter(objects.bounds(), objects.hole());
   gather_ = PointerFilter::fastest();
-  size_t most_others = std::max({WindowQueue::kGranules + kSparseTogether, kAddresses, WorkPool::kMostItems});
+  size_t most_others = std::max({kSparseTogether, kAddresses, WorkPool::kMostItems});
   work_ = take_table<Object>(workspace, objects.count() + most_others);
   woken_ = take_table<Object>(workspace, watches);
   return work_.data() && woken_.data() && buffer_.build(windows, workspace);
@@ -255,40 +255,43 @@ void Marker::drain_live() {
 
 // Whether there is next to nothing to follow, again, and nobody else has anything either.
 bool Marker::goes_thin() {
+  nearly_all_known_ = false;
+  if (in_ == out_) return false;
   thin_steps_ = in_ - out_ <= kThin ? thin_steps_ + 1 : 0;
   return thin_steps_ >= most_thin_steps_ && (pool_ ? pool_->others_wait() : scouts_ != nullptr);
 }
 
 void Marker::send_scouts() {
-  thin_steps_ = 0;
+  constexpr uint64_t kEnough = 8; // times what the marker had found meanwhile
+  constexpr size_t kLonger = 4;   // where it was less: not so soon again
+  uint64_t wanted = scouted_ + kEnough * std::exchange(thin_steps_, 0);
   Scouts::Found found = scouts_->explore(filter_, std::span(addresses_ + out_, in_ - out_));
-  if (found == Scouts::Found::all) return take_explored();
-  constexpr size_t kLonger = 4; // not so soon again
-  most_thin_steps_ *= kLonger;
+  if (found == Scouts::Found::all) take_explored();
   if (found == Scouts::Found::heads) scouts_->visit_heads([&](Object head) { mark_block<Phase::live>(head); });
+  if (scouted_ < wanted) most_thin_steps_ *= kLonger;
 }
 
 // What was explored has been found and is to be read.
 void Marker::take_explored() {
-  constexpr size_t kWords = WindowQueue::kGranules / 64; // of a window
-  for (size_t window = 0; window < objects_->leaf_begins().size() * WindowQueue::kPerLeaf; ++window) {
-    uintptr_t begin = begin_of(window);
-    StateBits states = objects_->block_states(begin);
-    uint64_t *high = &states.high, *low = &states.low;
-    const uint64_t *explored =
-        &scouts_->explored(window / WindowQueue::kPerLeaf)[window % WindowQueue::kPerLeaf * kWords];
-    uint64_t any = 0;
-    for (size_t i = 0; i < kWords; ++i) {
-      uint64_t fresh = explored[i] & ~high[i];
-      for_each_bit(fresh & low[i],
-                   [&](size_t bit) { woken_[woken_count_++] = begin + (i * 64 + bit) * HeapMap::kGranule; });
-      high[i] |= fresh;
-      low[i] |= fresh;
-      any |= fresh;
-      scouted_ += static_cast<uint64_t>(std::popcount(fresh));
-    }
-    if (any) windows_->hold(window);
-  }
+  for (size_t number = 0; number < objects_->leaf_begins().size(); ++number)
+    objects_->heap().visit_written(objects_->leaf_begins()[number] >> HeapMap::kLeafBits, 0, HeapMap::kLeafGranules,
+                                   [&](size_t begin, size_t end) {
+                                     for (size_t at = begin / WindowQueue::kGranules; at * WindowQueue::kGranules < end;
+                                          ++at)
+                                       take_explored_in(number * WindowQueue::kPerLeaf + at);
+                                   });
+  nearly_all_known_ = true; // until all that has been read
+}
+
+void Marker::take_explored_in(size_t window) {
+  std::ranges::copy(scouts_->explored(window), kept_);
+  bool any = false;
+  settle({.number = window}, kept_, [&](uintptr_t, uint64_t &low, uint64_t fresh, uint64_t waiting) {
+    set_bits(low, fresh);
+    scouted_ += static_cast<uint64_t>(std::popcount(fresh | waiting));
+    any |= (fresh | waiting) != 0;
+  });
+  if (any) windows_->hold(window);
 }
 
 // Fetches an object, and reads the one that has been waiting longest.
@@ -313,15 +316,30 @@ void Marker::read_live(Object object) {
 
 void Marker::put_into_windows() {
   if (!objects_->all_plain()) fetch_exact();
+  if (nearly_all_known_) drop_known();
   for (size_t i = 0; i < in_; ++i) {
     const Leaf &leaf = objects_->leaf(addresses_[i]);
     size_t granule = HeapMap::granule_in_leaf(addresses_[i]);
-    if (__builtin_expect(!leaf.plain, 0))
+    if (__builtin_expect(!leaf.plain, 0)) {
       mark_exactly<Phase::live>(addresses_[i]);
-    else
-      while (__builtin_expect(!buffer_.add(window_of(leaf, granule), granule % WindowQueue::kGranules), 0)) make_room();
+      continue;
+    }
+    while (__builtin_expect(!buffer_.add(window_of(leaf, granule), granule % WindowQueue::kGranules), 0)) make_room();
   }
   in_ = fetched_ = out_ = 0;
+}
+
+// What scouts have found points to what they have found as well: to keep all that would take more memory, and time.
+void Marker::drop_known() {
+  fetched_ = 0;
+  fetch(in_);
+  auto is_known = [&](uintptr_t address) {
+    const Leaf &leaf = objects_->leaf(address);
+    if (!leaf.plain) return false;
+    StateBits states = leaf.state_bits(HeapMap::granule_in_leaf(address));
+    return (states.high & states.bit) != 0;
+  };
+  in_ = static_cast<size_t>(std::remove_if(addresses_, addresses_ + in_, is_known) - addresses_);
 }
 
 // Fetches what addresses need that are to be resolved exactly.

@@ -17,11 +17,12 @@
 //
 // In all of them, found objects wait in a ring, one fetched for each that is read; and whether an address is a pointer
 // or an object was found already changes how far an index moves, not which way a branch goes: nobody could predict
-// those. Between windows or queue and the ring is the work list, last in, first out.
+// those. Between queue and ring is the work list, last in, first out; what a window has many pointers to goes to the
+// ring at once.
 //
 // The work list cannot overflow: it holds objects, each at most once in a phase, and in phase live granules in which no
-// block begins, to which something points. Those come from one window, a group of sparse ones, the queue or the pool,
-// and only when the list is empty.
+// block begins, to which something points. Those come from a group of sparse windows, the queue or the pool, and only
+// when the list is empty.
 //
 // Owner: scanner. Context: SNAPSHOT or a test; one thread, but for drain_together(). Fails: build() returns false when
 // the workspace ran out.
@@ -103,6 +104,7 @@ private:
   bool goes_thin();
   void send_scouts();
   void take_explored();
+  void take_explored_in(size_t window);
   size_t without_own(size_t found);
   template <Phase P> void pump();
   template <Phase P> void resolve(size_t count);
@@ -116,6 +118,7 @@ private:
   void share();
   void put_into_windows();
   void fetch_exact();
+  void drop_known();
   bool take_windows();
   size_t list_sparse(const WindowQueue::Window &window, uintptr_t *out);
   void mark_granule(uintptr_t address);
@@ -157,6 +160,7 @@ private:
   Scouts *scouts_ = nullptr;
   size_t thin_steps_ = 0, most_thin_steps_ = kThinSteps;
   uint64_t scouted_ = 0;
+  bool nearly_all_known_ = false; // what is read was found by scouts
 };
 
 } // namespace castaway

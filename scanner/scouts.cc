@@ -4,7 +4,7 @@
 #include "scanner/tables.h"
 
 #include <algorithm>
-#include <cstring>
+#include <type_traits>
 
 namespace castaway {
 
@@ -16,8 +16,8 @@ constexpr size_t kMostWords = HeapMap::kSmallBytes / sizeof(Word);
 } // namespace
 
 // What the next turn of each of them needs. All together: what is fetched from a page that the processor does not know
-// yet holds up what comes behind, but for some hundred instructions. (GCC 12
-// takes a function that only fetches for one that does nothing, and drops calls of it.)
+// yet holds up what comes behind, but for some hundred instructions. (GCC 12 takes a function that only fetches for one
+// that does nothing, and drops calls of it.)
 [[gnu::always_inline]] inline void Scouts::fetch() const {
   for (const Scout &scout : scouts_) {
     if (!scout.active) continue;
@@ -36,28 +36,30 @@ Scouts::Found Scouts::explore(const PointerFilter &filter, std::span<const uintp
   begin();
   if (!learn(addresses)) return Found::nothing;
   while (front_ != kNone) {
-    for (Scout &scout : scouts_)
-      if (scout.active || send_out(scout)) turn(scout);
+    for (Scout &scout : scouts_) scout.active ? turn(scout) : send_out(scout);
     fetch();
   }
   return reached_ == chain_count_ ? Found::all : Found::heads;
 }
 
 bool Scouts::take_tables() {
-  if (explored_.data()) return true;
-  scouts_ = take_table<Scout>(*workspace_, kScouts);
-  chains_ = take_table<Chain>(*workspace_, kChains);
-  slots_ = take_table<uint32_t>(*workspace_, kSlots);
-  if (scouts_.data() && chains_.data() && slots_.data())
-    explored_ = take_table<uint64_t>(*workspace_, objects_->leaf_begins().size() * kLeafWords);
-  return explored_.data() != nullptr;
+  auto take = [this](auto &table, size_t count) {
+    using Table = std::remove_reference_t<decltype(table)>;
+    if (!table.data()) table = take_table<typename Table::element_type>(*workspace_, count);
+    return table.data() != nullptr;
+  };
+  return take(scouts_, kScouts) && take(chains_, kChains) && take(slots_, kSlots) &&
+         take(explored_, objects_->leaf_begins().size() * kLeafWords);
 }
 
-// What is live counts as explored.
+// What is live counts as explored. No more is looked at than may have blocks.
 void Scouts::begin() {
   uint64_t *to = explored_.data();
   for (uintptr_t leaf : objects_->leaf_begins()) {
-    std::memcpy(to, objects_->leaf(leaf).states, kLeafWords * sizeof *to); // high bits come first
+    const uint64_t *from = objects_->leaf(leaf).states; // high bits come first
+    objects_->heap().visit_written(
+        leaf >> HeapMap::kLeafBits, 0, HeapMap::kLeafGranules,
+        [&](size_t begin, size_t end) { std::copy(from + begin / 64, from + end / 64, to + begin / 64); });
     to += kLeafWords;
   }
   std::fill(slots_.begin(), slots_.end(), 0);
@@ -167,18 +169,17 @@ uint32_t &Scouts::slot_of(Object head) {
 
 // --- heads -----------------------------------------------------------------------------------------------------------
 
-// Begins a chain at a new head. False: there is none to be found.
-bool Scouts::send_out(Scout &scout) {
-  if (chain_count_ == kChains) return false;
+// Begins a chain at a new head, if there is one to be found.
+void Scouts::send_out(Scout &scout) {
+  if (chain_count_ == kChains) return;
   const Place head = find_head();
-  if (!head) return false;
+  if (!head) return;
   chains_[chain_count_] = {.head = head.block.begin, .next = kNone, .ended = false, .reached = false};
   slot_of(head.block.begin) = chain_count_;
   scout.chain = chain_count_++;
   head.explore(); // from now on others end here
   send(scout, head.block.begin);
   scout.at_head = true;
-  return true;
 }
 
 // The next block behind one of places that are spread evenly however many there will be (Weyl: multiples of an

@@ -23,6 +23,7 @@
 #pragma once
 
 #include "scanner/objects.h"
+#include "scanner/window_queue.h"
 #include "scanner/words.h"
 
 #include <cstddef>
@@ -44,8 +45,12 @@ public:
   enum class Found { nothing, heads, all };
   Found explore(const PointerFilter &filter, std::span<const uintptr_t> addresses);
 
-  // After Found::all: a bit for each granule of the leaf with this number, of blocks that were explored or met before.
-  std::span<const uint64_t> explored(size_t leaf) const { return explored_.subspan(leaf * kLeafWords, kLeafWords); }
+  // After Found::all: a bit for each granule of the window with this number, of blocks that were explored or met
+  // before.
+  std::span<const uint64_t> explored(size_t window) const {
+    constexpr size_t kWords = WindowQueue::kGranules / 64;
+    return explored_.subspan(window * kWords, kWords);
+  }
   // After Found::heads: calls visit(Object) for each head that is reached.
   template <typename Visit> void visit_heads(Visit visit) const {
     for (uint32_t chain = chains_[0].next; chain != kNone; chain = chains_[chain].next) visit(chains_[chain].head);
@@ -87,7 +92,7 @@ private:
   Place place_of(uintptr_t address) const;
   static void send(Scout &scout, uintptr_t address);
   void fetch() const;
-  bool send_out(Scout &scout);
+  void send_out(Scout &scout);
   void turn(Scout &scout);
   void end(Scout &scout, uint32_t next);
   void move_front();
