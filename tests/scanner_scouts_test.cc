@@ -237,7 +237,7 @@ TEST_P(Lists, ThatAreWideInBetween) {
 TEST_P(Lists, OnWhichThreadsWait) {
   Graph graph;
   graph.root(graph.add(1, size_t{64} << 20)[0]); // the leaf in which the threads lie as well
-  std::vector<size_t> list = graph.add_shuffled(kLong), lost = graph.add_shuffled(100, 48), held = graph.add(4);
+  std::vector<size_t> list = graph.add_shuffled(kLong), lost = graph.add_shuffled(100, 48), held = graph.add(4, 48);
   graph.link_all(list);
   graph.root(list[0]);
   for (size_t i = 0; i < 4; ++i) {
