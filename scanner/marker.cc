@@ -284,7 +284,7 @@ void Marker::take_explored() {
 }
 
 void Marker::take_explored_in(size_t window) {
-  std::ranges::copy(scouts_->explored(window), kept_);
+  scouts_->copy_explored(window, kept_);
   bool any = false;
   settle({.number = window}, kept_, [&](uintptr_t, uint64_t &low, uint64_t fresh, uint64_t waiting) {
     set_bits(low, fresh);

@@ -22,24 +22,73 @@ constexpr size_t kMostWords = HeapMap::kSmallBytes / sizeof(Word);
   for (const Scout &scout : scouts_) {
     if (!scout.active) continue;
     const Leaf &leaf = objects_->leaf(scout.address);
-    __builtin_prefetch(reinterpret_cast<const void *>(scout.address - aims_at_ + lead_));
-    if (!leaf.codes) continue;
-    size_t granule = HeapMap::granule_in_leaf(scout.address);
-    __builtin_prefetch(leaf.codes + granule);
-    __builtin_prefetch(&explored_[leaf.number * kLeafWords + granule / 64], 1);
+    uintptr_t begin = scout.address - aims_at_;
+    __builtin_prefetch(reinterpret_cast<const void *>(begin + lead_));
+    __builtin_prefetch(&open_[leaf.number * kLeafWords + HeapMap::granule_in_leaf(begin) / 64], 1);
   }
 }
 
 Scouts::Found Scouts::explore(const PointerFilter &filter, std::span<const uintptr_t> addresses) {
   filter_ = filter;
-  if (!take_tables()) return Found::nothing;
-  begin();
   if (!learn(addresses)) return Found::nothing;
   while (front_ != kNone) {
     for (Scout &scout : scouts_) scout.active ? turn(scout) : send_out(scout);
     fetch();
   }
   return reached_ == chain_count_ ? Found::all : Found::heads;
+}
+
+// --- what the list is like -------------------------------------------------------------------------------------------
+
+// Follows the list for some blocks, to see which pointer leads on. That is how chain 0 begins.
+bool Scouts::learn(std::span<const uintptr_t> addresses) {
+  for (uintptr_t address : addresses) {
+    uint32_t votes[kMostWords] = {};
+    Block block = block_of(address);
+    size_ = block.size;
+    size_t count = 0;
+    for (; count < kLessons && block && !is_met(block); block = block_of(address)) {
+      lessons_[count++] = block.begin;
+      address = find_lead(block, std::span(lessons_, count), votes);
+      if (!address) break;
+    }
+    const uint32_t *best = std::max_element(votes, votes + kMostWords);
+    if (count < kLessons || !address || *best < kEnough || !take_tables()) continue;
+    lead_ = static_cast<size_t>(best - votes) * sizeof(Word);
+    aims_at_ = address - block_of(address).begin;
+    begin(lessons_);
+    send(scouts_[0], address);
+    return true;
+  }
+  return false;
+}
+
+// The short block at this address, where only blocks lie; an empty one for anything else.
+Block Scouts::block_of(uintptr_t address) const {
+  if (!filter_.passes(address) || !objects_->leaf(address).plain) return {};
+  const Block block = objects_->heap().find(address);
+  return block && block.size <= HeapMap::kSmallBytes && objects_->leaf(block.begin).plain ? block : Block{};
+}
+
+bool Scouts::is_met(const Block &block) const {
+  StateBits states = objects_->block_states(block.begin);
+  return (states.high & states.bit) != 0;
+}
+
+// The first pointer of the block to one as long that was not met, before either; 0 if there is none. Votes for all such
+// words.
+uintptr_t Scouts::find_lead(const Block &block, std::span<const Object> before, std::span<uint32_t> votes) const {
+  const Words words({block.begin, block.begin + block.size});
+  uintptr_t lead = 0;
+  for (size_t i = 0; i < words.size(); ++i) {
+    uintptr_t address = address_in(words.begin[i]);
+    const Block next = block_of(address);
+    if (!next || next.size != size_ || is_met(next)) continue;
+    if (std::find(before.begin(), before.end(), next.begin) != before.end()) continue;
+    ++votes[i];
+    if (!lead) lead = address;
+  }
+  return lead;
 }
 
 bool Scouts::take_tables() {
@@ -49,78 +98,57 @@ bool Scouts::take_tables() {
     return table.data() != nullptr;
   };
   return take(scouts_, kScouts) && take(chains_, kChains) && take(slots_, kSlots) &&
-         take(explored_, objects_->leaf_begins().size() * kLeafWords);
+         take(open_, objects_->leaf_begins().size() * kLeafWords);
 }
 
-// What is live counts as explored. No more is looked at than may have blocks.
-void Scouts::begin() {
-  uint64_t *to = explored_.data();
-  for (uintptr_t leaf : objects_->leaf_begins()) {
-    const uint64_t *from = objects_->leaf(leaf).states; // high bits come first
-    objects_->heap().visit_written(
-        leaf >> HeapMap::kLeafBits, 0, HeapMap::kLeafGranules,
-        [&](size_t begin, size_t end) { std::copy(from + begin / 64, from + end / 64, to + begin / 64); });
+// No more is looked at than may have blocks. `met`: by chain 0.
+void Scouts::begin(std::span<const Object> met) {
+  uint64_t *to = open_.data();
+  for (uintptr_t begin : objects_->leaf_begins()) {
+    const Leaf &leaf = objects_->leaf(begin);
+    if (leaf.plain)
+      objects_->heap().visit_written(
+          begin >> HeapMap::kLeafBits, 0, HeapMap::kLeafGranules, [&](size_t at, size_t last) {
+            for (; at < last; at += HeapMap::kLine)
+              to[at / 64] = starts_like(leaf.codes + at) & ~leaf.states[at / 64]; // high bits come first
+          });
     to += kLeafWords;
   }
+  for (Object block : met) place_at(block).explore();
   std::fill(slots_.begin(), slots_.end(), 0);
   for (Scout &scout : scouts_) scout.active = false;
-  chain_count_ = 0;
+  scouts_[0].chain = 0;
+  chains_[0] = {.head = 0, .next = kNone, .ended = false, .reached = true};
+  chain_count_ = reached_ = 1;
+  front_ = 0;
   vain_ = 0;
 }
 
-// Follows the list for some blocks, to see which pointer leads on. That is how chain 0 begins.
-bool Scouts::learn(std::span<const uintptr_t> addresses) {
-  for (uintptr_t address : addresses) {
-    uint32_t votes[kMostWords] = {};
-    Place place = place_of(address);
-    size_ = place.block.size;
-    size_t lessons = 0;
-    for (; lessons < kLessons && place && !place.explored(); ++lessons) {
-      place.explore();
-      address = find_lead(place.block, votes);
-      place = address ? place_of(address) : Place{};
-    }
-    const uint32_t *best = std::max_element(votes, votes + kMostWords);
-    if (lessons < kLessons || *best < kEnough || !place) continue;
-    lead_ = static_cast<size_t>(best - votes) * sizeof(Word);
-    aims_at_ = address - place.block.begin;
-    chains_[0] = {.head = 0, .next = kNone, .ended = false, .reached = true};
-    chain_count_ = reached_ = 1;
-    front_ = 0;
-    scouts_[0].chain = 0;
-    send(scouts_[0], address);
-    return true;
+// A bit for each granule of a line of the heap map in which a block of the list's size begins.
+uint64_t Scouts::starts_like(const uint8_t *codes) const {
+  uint64_t like = 0;
+  for (uint64_t starts = HeapMap::starts_in_line(codes); starts; starts &= starts - 1) {
+    uint64_t same = HeapMap::decode_code(1, codes + __builtin_ctzll(starts)).size == size_;
+    like |= (starts & -starts) * same;
   }
-  return false;
+  return like;
 }
 
-// The first pointer of the block to one as long that was not explored; 0 if there is none. Votes for all such words.
-uintptr_t Scouts::find_lead(const Block &block, std::span<uint32_t> votes) const {
-  const Words words({block.begin, block.begin + block.size});
-  uintptr_t lead = 0;
-  for (size_t i = 0; i < words.size(); ++i) {
-    uintptr_t address = address_in(words.begin[i]);
-    if (!filter_.passes(address)) continue;
-    const Place place = place_of(address);
-    if (!place || place.explored() || place.block.size != size_) continue;
-    ++votes[i];
-    if (!lead) lead = address;
-  }
-  return lead;
-}
-
-// The short block at this address, where only blocks lie; none for anything else.
-Scouts::Place Scouts::place_of(uintptr_t address) const {
-  if (!objects_->leaf(address).plain) return {};
-  const Block block = objects_->heap().find(address);
-  if (!block || block.size > HeapMap::kSmallBytes) return {};
-  const Leaf &leaf = objects_->leaf(block.begin);
-  if (!leaf.plain) return {};
-  size_t granule = HeapMap::granule_in_leaf(block.begin);
-  return {block, &explored_[leaf.number * kLeafWords + granule / 64], uint64_t{1} << granule % 64};
+void Scouts::copy_explored(size_t window, std::span<uint64_t, WindowQueue::kGranules / 64> to) const {
+  const Leaf &leaf = objects_->leaf(objects_->leaf_begins()[window / WindowQueue::kPerLeaf]);
+  size_t first = window % WindowQueue::kPerLeaf * to.size();
+  for (size_t i = 0; i < to.size(); ++i)
+    to[i] = leaf.plain ? starts_like(leaf.codes + (first + i) * HeapMap::kLine) & ~open_[window * to.size() + i] : 0;
 }
 
 // --- on their way ----------------------------------------------------------------------------------------------------
+
+// REQUIRES: `begin` lies within the bounds.
+inline Scouts::Place Scouts::place_at(uintptr_t begin) const {
+  const Leaf &leaf = objects_->leaf(begin);
+  size_t granule = HeapMap::granule_in_leaf(begin);
+  return {begin, &open_[leaf.number * kLeafWords + granule / 64], uint64_t{leaf.codes != nullptr} << granule % 64};
+}
 
 inline void Scouts::send(Scout &scout, uintptr_t address) {
   scout.active = true;
@@ -128,16 +156,25 @@ inline void Scouts::send(Scout &scout, uintptr_t address) {
   scout.address = address;
 }
 
+// Where this pointer leads; no place where that is no block of the list's kind. Most often it points to where the
+// others point to, to one that nobody has met.
+inline Scouts::Place Scouts::find_place(uintptr_t address) const {
+  uintptr_t begin = address - aims_at_;
+  if (filter_.passes(begin) && begin % HeapMap::kGranule == 0)
+    if (const Place place = place_at(begin); place.is_new()) return place;
+  const Block block = block_of(address);
+  return block.size == size_ ? place_at(block.begin) : Place{};
+}
+
 void Scouts::turn(Scout &scout) {
-  const Place place = place_of(scout.address);
-  if (!place) return end(scout, kNone);
-  if (place.explored() && !scout.at_head) {
-    uint32_t chain = slot_of(place.block.begin);
+  const Place place = find_place(scout.address);
+  if (!place.begin) return end(scout, kNone);
+  if (!place.is_new() && !scout.at_head) {
+    uint32_t chain = slot_of(place.begin);
     return end(scout, chain ? chain : kNone);
   }
   place.explore();
-  if (place.block.size != size_) return end(scout, kNone);
-  uintptr_t next = address_in(*reinterpret_cast<const Word *>(place.block.begin + lead_));
+  uintptr_t next = address_in(*reinterpret_cast<const Word *>(place.begin + lead_));
   if (!filter_.passes(next)) return end(scout, kNone);
   send(scout, next);
 }
@@ -172,47 +209,34 @@ uint32_t &Scouts::slot_of(Object head) {
 // Begins a chain at a new head, if there is one to be found.
 void Scouts::send_out(Scout &scout) {
   if (chain_count_ == kChains) return;
-  const Place head = find_head();
+  const Object head = find_head();
   if (!head) return;
-  chains_[chain_count_] = {.head = head.block.begin, .next = kNone, .ended = false, .reached = false};
-  slot_of(head.block.begin) = chain_count_;
+  chains_[chain_count_] = {.head = head, .next = kNone, .ended = false, .reached = false};
+  slot_of(head) = chain_count_;
   scout.chain = chain_count_++;
-  head.explore(); // from now on others end here
-  send(scout, head.block.begin);
+  place_at(head).explore(); // from now on others end here
+  send(scout, head + aims_at_);
   scout.at_head = true;
 }
 
 // The next block behind one of places that are spread evenly however many there will be (Weyl: multiples of an
-// irrational number), so that in a list that lies in the order of addresses all scouts have long ways to go. None where
-// there is none near, or where there was none near to many places before.
-Scouts::Place Scouts::find_head() {
+// irrational number), so that in a list that lies in the order of addresses all scouts have long ways to go. 0: there
+// is none near, or there was none near to many places before.
+Object Scouts::find_head() {
   constexpr size_t kMostVain = 64, kLines = 64;
   constexpr uint64_t kGolden = 0x9e3779b97f4a7c15;
-  if (vain_ >= kMostVain) return {};
-  size_t lines = objects_->leaf_begins().size() * kLeafWords;
+  if (vain_ >= kMostVain) return 0;
+  size_t lines = open_.size();
   place_ += kGolden;
   auto first = static_cast<size_t>(static_cast<unsigned __int128>(place_) * lines >> 64);
   for (size_t line = first; line < std::min(first + kLines, lines); ++line) {
-    const Leaf &leaf = objects_->leaf(objects_->leaf_begins()[line / kLeafWords]);
-    if (!leaf.plain) continue;
-    if (const Place head = find_head_in(leaf, line % kLeafWords)) return vain_ = 0, head;
+    if (!open_[line]) continue;
+    vain_ = 0;
+    size_t granule = line % kLeafWords * 64 + static_cast<size_t>(__builtin_ctzll(open_[line]));
+    return objects_->leaf_begins()[line / kLeafWords] + (granule << HeapMap::kGranuleBits);
   }
   ++vain_;
-  return {};
-}
-
-// A block like those of the list, that is not explored.
-Scouts::Place Scouts::find_head_in(const Leaf &leaf, size_t line) const {
-  const uint8_t *codes = leaf.codes + line * HeapMap::kLine;
-  uintptr_t first = objects_->leaf_begins()[leaf.number] + (line * HeapMap::kLine << HeapMap::kGranuleBits);
-  uint64_t *word = &explored_[leaf.number * kLeafWords + line];
-  for (uint64_t starts = HeapMap::starts_in_line(codes) & ~*word; starts; starts &= starts - 1) {
-    auto granule = static_cast<size_t>(__builtin_ctzll(starts));
-    uintptr_t begin = first + (granule << HeapMap::kGranuleBits);
-    const Block block = HeapMap::decode_code(begin, codes + granule);
-    if (block.size == size_) return {block, word, starts & -starts};
-  }
-  return {};
+  return 0;
 }
 
 } // namespace castaway

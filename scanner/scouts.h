@@ -45,12 +45,9 @@ public:
   enum class Found { nothing, heads, all };
   Found explore(const PointerFilter &filter, std::span<const uintptr_t> addresses);
 
-  // After Found::all: a bit for each granule of the window with this number, of blocks that were explored or met
+  // After Found::all: writes a bit for each granule of the window with this number, of blocks that were explored or met
   // before.
-  std::span<const uint64_t> explored(size_t window) const {
-    constexpr size_t kWords = WindowQueue::kGranules / 64;
-    return explored_.subspan(window * kWords, kWords);
-  }
+  void copy_explored(size_t window, std::span<uint64_t, WindowQueue::kGranules / 64> to) const;
   // After Found::heads: calls visit(Object) for each head that is reached.
   template <typename Visit> void visit_heads(Visit visit) const {
     for (uint32_t chain = chains_[0].next; chain != kNone; chain = chains_[chain].next) visit(chains_[chain].head);
@@ -74,36 +71,39 @@ private:
     bool active, at_head;
     uintptr_t address; // fetched, and to be looked at next
   };
-  // A block, and the bit that says whether it was explored.
+  // Where a block of the list's kind begins, or none; and the bit that is set while nobody has met it.
   struct Place {
-    Block block;
+    uintptr_t begin = 0;
     uint64_t *word = nullptr;
     uint64_t bit = 0;
 
-    explicit operator bool() const { return static_cast<bool>(block); }
-    bool explored() const { return (*word & bit) != 0; }
-    void explore() const { *word |= bit; }
+    bool is_new() const { return (*word & bit) != 0; }
+    void explore() const { *word &= ~bit; }
   };
 
-  bool take_tables();
-  void begin();
   bool learn(std::span<const uintptr_t> addresses);
-  uintptr_t find_lead(const Block &block, std::span<uint32_t> votes) const;
-  Place place_of(uintptr_t address) const;
+  Block block_of(uintptr_t address) const;
+  bool is_met(const Block &block) const;
+  uintptr_t find_lead(const Block &block, std::span<const Object> before, std::span<uint32_t> votes) const;
+  bool take_tables();
+  void begin(std::span<const Object> met);
+  uint64_t starts_like(const uint8_t *codes) const;
+  Place place_at(uintptr_t begin) const;
+  Place find_place(uintptr_t address) const;
   static void send(Scout &scout, uintptr_t address);
   void fetch() const;
   void send_out(Scout &scout);
   void turn(Scout &scout);
   void end(Scout &scout, uint32_t next);
   void move_front();
-  Place find_head();
-  Place find_head_in(const Leaf &leaf, size_t line) const;
+  Object find_head();
   uint32_t &slot_of(Object head);
 
   const Objects *objects_ = nullptr;
   Workspace *workspace_ = nullptr;
   PointerFilter filter_;
-  std::span<uint64_t> explored_;
+  std::span<uint64_t> open_; // for each granule, whether a block of the list's kind begins there that nobody has met
+  Object lessons_[kLessons];
   std::span<Scout> scouts_;
   std::span<Chain> chains_;
   std::span<uint32_t> slots_; // a hash table of heads: number of the chain, 0 for none
