@@ -134,7 +134,11 @@ template <void (*kLink)(Heap &)> void BM_Mark(benchmark::State &state) {
 
 constexpr int64_t kMillion = 1 << 20;
 const std::vector<std::string> kArguments = {"blocks", "shuffled", "markers"};
-BENCHMARK(BM_Mark<link_list>)->ArgNames(kArguments)->Args({4 * kMillion, 0, 1})->Args({4 * kMillion, 1, 1})->Args({4 * kMillion, 1, 2});
+BENCHMARK(BM_Mark<link_list>)
+    ->ArgNames(kArguments)
+    ->Args({4 * kMillion, 0, 1})
+    ->Args({4 * kMillion, 1, 1})
+    ->Args({4 * kMillion, 1, 2});
 BENCHMARK(BM_Mark<link_tree>)
     ->UseRealTime()
     ->ArgNames(kArguments)
