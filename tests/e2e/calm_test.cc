@@ -65,7 +65,7 @@ const CalmCase kCases[] = {
     {"jumps", 3},
     {"signals", 2},
     // calm_signals.cc
-    {"interrupted_calls", 3}, // signals go elsewhere while a stop begins and ends: at 20 ms that was one in a hundred
+    {"interrupted_calls", 3, "20ms"},
     {"nobody_signals", 3, "20ms"},
     {"credentials", 1, "20ms"},
     {"fetched_signals", 3, "20ms"},
