@@ -228,6 +228,7 @@ void World::let_all_go(bool complete) {
   for (size_t i = 0; i < count_; ++i)
     if (!threads_[i].was_interrupted) let_go(i);
   for (size_t i = 0; i < count_; ++i) let_go(i);
+  stopper_.flush();
 }
 
 void World::let_go(size_t place) {
@@ -262,6 +263,7 @@ void World::let_stragglers_go() {
       make_unseen(thread, proc_, way());
       let_go(i);
     }
+    stopper_.flush();
     if (any_comes) stopper_.await_event();
   }
 }

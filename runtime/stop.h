@@ -72,8 +72,9 @@ public:
   virtual size_t fetch_vectors(size_t place, const StoppedThread &thread, void *to, size_t size) = 0;
   // Lets one go on that is to be interrupted again soon. False where that is not possible.
   virtual bool run_on(size_t place, StoppedThread &thread) = 0;
-  // Lets one go on for good.
+  // Lets one go on for good, at flush() at the latest.
   virtual void let_go(size_t place, StoppedThread &thread) = 0;
+  virtual void flush() = 0;
   // After all that had stopped, `complete`: which are all there are, were prepared to go on, and before the first does.
   virtual void before_resume(bool complete) = 0;
   // After all have been let go: waits, for a bounded time, until nothing of ours is in use.

@@ -26,6 +26,13 @@ long move_registers(long request, StoppedThread &thread, const arch::RegisterSet
   return ptrace(request, thread.tid, set.note, reinterpret_cast<long>(&area));
 }
 
+// Whether a signal to the process is pending, asked of a stopped thread: in a microsecond, where /proc takes 30.
+bool sees_shared_signal(int tid) {
+  siginfo_t info;
+  ptrace_peeksiginfo_args first{0, 1, 1}; // PTRACE_PEEKSIGINFO_SHARED
+  return ptrace(PTRACE_PEEKSIGINFO, tid, reinterpret_cast<long>(&first), reinterpret_cast<long>(&info)) > 0;
+}
+
 } // namespace
 
 long PtraceStopper::seize(size_t, StoppedThread &thread) {
@@ -86,14 +93,27 @@ bool PtraceStopper::run_on(size_t, StoppedThread &thread) {
 }
 
 void PtraceStopper::let_go(size_t, StoppedThread &thread) {
-  // A signal to the process that comes now is main's, but a thread that goes on before main has run would take it.
-  constexpr size_t kFew = 64, kStep = 16;
-  if (main_goes_on_ && (gone_on_ < kFew || gone_on_ % kStep == 0)) await_main_took_signals(proc_);
-  ++gone_on_;
   keep_interruption(thread, proc_);
   if (thread.registers_changed) move_registers(PTRACE_SETREGSET, thread, arch::kRegisterSets[0]);
-  ptrace(PTRACE_DETACH, thread.tid, 0, thread.signal);
-  if (thread.tid == proc_.pid()) main_goes_on_ = true;
+  if (thread.tid == proc_.pid()) {
+    detach(thread);
+    main_goes_on_ = true;
+    return;
+  }
+  ready_[ready_count_++] = &thread;
+  if (ready_count_ == kTogether) flush();
 }
+
+// A thread that goes on looks for signals first, those to the process too. One that comes now is main's, but whoever
+// looks before main does takes it. So there must be none when threads are let go, and all must have looked soon after.
+void PtraceStopper::flush() {
+  for (size_t i = 0; i < ready_count_; ++i) {
+    if (main_goes_on_ && sees_shared_signal(ready_[i]->tid)) await_main_took_signals(proc_);
+    detach(*ready_[i]);
+  }
+  ready_count_ = 0;
+}
+
+void PtraceStopper::detach(const StoppedThread &thread) { ptrace(PTRACE_DETACH, thread.tid, 0, thread.signal); }
 
 } // namespace castaway

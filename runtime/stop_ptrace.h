@@ -23,13 +23,19 @@ public:
   size_t fetch_vectors(size_t place, const StoppedThread &thread, void *to, size_t size) override;
   bool run_on(size_t place, StoppedThread &thread) override;
   void let_go(size_t place, StoppedThread &thread) override;
+  void flush() override;
   void before_resume(bool) override {}
   void after_resume(std::span<StoppedThread>) override {}
 
 private:
+  static constexpr size_t kTogether = 16;
+
+  void detach(const StoppedThread &thread);
+
   const Proc &proc_;
   bool main_goes_on_ = false;
-  size_t gone_on_ = 0; // threads that have been let go
+  const StoppedThread *ready_[kTogether]; // to be let go at once
+  size_t ready_count_ = 0;
 };
 
 } // namespace castaway

@@ -33,6 +33,7 @@ public:
   size_t fetch_vectors(size_t place, const StoppedThread &thread, void *to, size_t size) override;
   bool run_on(size_t place, StoppedThread &thread) override;
   void let_go(size_t place, StoppedThread &thread) override;
+  void flush() override {}
   void before_resume(bool complete) override;
   void after_resume(std::span<StoppedThread> threads) override;
 
