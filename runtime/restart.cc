@@ -166,9 +166,10 @@ bool same_call(const TimedCall &timed, const StoppedThread &thread, const Rule &
   return value == reinterpret_cast<uintptr_t>(&timed.rest);
 }
 
-// How often a stopped thread has slept. One that has just been stopped by a signal is on its way to sleep.
+// How often a stopped thread has slept. One that has just been stopped by a signal is on its way to sleep, for which it
+// may have to wait for a processor: counted too early, its call would be taken for another one at the next stop.
 uint64_t sleeps_of(int tid, const Proc &proc) {
-  constexpr int kTries = 20;
+  constexpr int kTries = 2000;
   constexpr uint64_t kStep = 50'000;
   for (int i = 0; i < kTries && thread_stat(proc, tid).state == 'R'; ++i) sys::sleep_ns(kStep);
   return signals_of(proc, tid).sleeps;
