@@ -25,6 +25,11 @@ class Served:
     times: list
     latencies: list
 
+    def after(self, seconds):
+        """What was answered later than this after the first answer."""
+        first = bisect_left(self.times, self.times[0] + seconds * SECOND)
+        return Served(self.times[first:], self.latencies[first:])
+
     def quarters(self, windows):
         """(requests per second, p99 in us) of each quarter of a second that lies outside of these [(begin, end)]."""
         quarter = SECOND // 4

@@ -29,7 +29,8 @@ struct PastBlock {
   uintptr_t begin;
   uint64_t size;
   uint64_t first_safepoint;
-  uint64_t reported; // 1: for the first time by the last safepoint, so nobody watches it yet; 2: before that already
+  uint32_t reported; // 1: for the first time by the last safepoint, so nobody watches it yet; 2: before that already
+  uint32_t watched;  // 1: when the last safepoint stopped the threads, the hooks would have seen its end
 };
 
 struct HistoryHeader {

@@ -162,7 +162,9 @@ bool is_swap_used(const Proc &self) {
 
 } // namespace
 
-void RootFinder::find(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory, bool leader_lives) {
+void RootFinder::find(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory, bool leader_lives,
+                      bool later) {
+  takes_later_ = later;
   exclude(threads, memory, leader_lives);
   exclude_numbers();
   excluded_.normalize();
@@ -174,13 +176,21 @@ void RootFinder::find(std::span<const StoppedThread> threads, std::span<const Th
   for (const Range &range : included_.all())
     for_each_outside(range, excluded_.all(), [&](Range part) { add_present(part); });
   for (const Range &range : shared_.all())
-    for_each_outside(range, excluded_.all(), [&](Range part) { add_resident(part); });
-  if (!shared_.all().empty() && !sizes_known_ && is_swap_used(self_)) learn_sizes();
+    for_each_outside(range, excluded_.all(), [&](Range part) { add_resident(part, roots_); });
+  bool shares = !shared_.all().empty() || !later_.all().empty();
+  if (shares && !sizes_known_ && is_swap_used(self_)) learn_sizes();
   for (const Range &range : protected_.all())
     for_each_outside(range, excluded_.all(), [&](Range part) { add_protected(part); });
   for (const Range &range : files_.all())
     for_each_outside(range, excluded_.all(), [&](Range part) { add_written(part); });
   find_code();
+}
+
+std::span<const Range> RootFinder::bring() {
+  brought_ = true;
+  for (const Range &range : later_.all())
+    for_each_outside(range, excluded_.all(), [&](Range part) { add_resident(part, late_); });
+  return late_.all();
 }
 
 // What modules and other files bring is the linker's: it holds pointers in data only.
@@ -251,7 +261,7 @@ void RootFinder::include(const Vma &vma) {
   if (vma.shared) {
     bool device = vma.path.substr(0, 5) == "/dev/" && vma.path.substr(0, 9) != "/dev/shm/" &&
                   vma.path.substr(0, 9) != "/dev/zero";
-    if (!device && vma.readable) shared_.add(vma.range);
+    if (!device && vma.readable) (takes_later_ && !vma.executable ? later_ : shared_).add(vma.range);
   } else if (vma.is_anonymous()) {
     include_anonymous(vma);
   } else if (vma.writable && vma.readable && vma.path != "[vvar]") {
@@ -327,7 +337,7 @@ void RootFinder::add_present(Range range) {
 
 // Memory that may not be read, or not be written: mostly guards and reserves, which have no pages.
 void RootFinder::add_protected(Range range) {
-  if (pagemap_ < 0) return add_resident(range);
+  if (pagemap_ < 0) return add_resident(range, roots_);
   add_pages(range, [](uint64_t entry) { return (entry & kHere) != 0; });
 }
 
@@ -394,7 +404,7 @@ template <typename Wanted> void RootFinder::add_pages(Range range, Wanted wanted
 }
 
 // Shared memory: pages that exist at all. Reading others would make them.
-void RootFinder::add_resident(Range range) {
+void RootFinder::add_resident(Range range, RangeList &to) {
   unsigned char residency[512];
   uintptr_t begin = 0;
   uintptr_t at = page_down(range.begin);
@@ -404,20 +414,20 @@ void RootFinder::add_resident(Range range) {
     for (size_t i = 0; i < pages; ++i, at += kPage) {
       bool here = (residency[i] & 1) != 0;
       if (here && !begin) begin = at;
-      if (!here && begin) add_shared({std::max(begin, range.begin), at}), begin = 0;
+      if (!here && begin) add_shared({std::max(begin, range.begin), at}, to), begin = 0;
     }
   }
-  if (begin) add_shared({std::max(begin, range.begin), std::min(at, range.end)});
+  if (begin) add_shared({std::max(begin, range.begin), std::min(at, range.end)}, to);
 }
 
 // A fork copies no page tables of shared memory. To have them filled at once takes less time than page faults, of which
 // each brings in sixteen pages; where it fails, they come.
-void RootFinder::add_shared(Range present) {
+void RootFinder::add_shared(Range present, RangeList &to) {
   constexpr size_t kWorthAsking = 16 * kPage;
   constexpr int kPopulateRead = 22; // MADV_POPULATE_READ
   if (present.size() >= kWorthAsking)
     sys::call(SYS_madvise, page_down(present.begin), page_up(present.end) - page_down(present.begin), kPopulateRead);
-  roots_.add(present);
+  to.add(present);
 }
 
 } // namespace castaway

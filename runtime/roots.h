@@ -47,13 +47,20 @@ struct ThreadMemory {
 };
 ThreadMemory locate_memory(const StoppedThread &thread, bool is_main, const Vmas &vmas);
 
-class RootFinder {
+class RootFinder final : public LateRoots {
 public:
   // `self`: this process.
   RootFinder(const Vmas &vmas, const Proc &self) : vmas_(vmas), self_(self), pagemap_(self.open("pagemap")) {}
 
-  // `threads` and `memory` belong together. `leader_lives`: the main thread is among them.
-  void find(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory, bool leader_lives);
+  // `threads` and `memory` belong together. `leader_lives`: the main thread is among them. `later`: what bring() brings
+  // is left out.
+  void find(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory, bool leader_lives,
+            bool later);
+  // Shared memory that holds no code, which can be many times larger than all else: a fork copies no page tables of it,
+  // and each process that shares it has its own snapshots.
+  std::span<const Range> bring() override;
+  // Whether there is some, and nobody has asked for it.
+  bool was_spared() const { return !later_.all().empty() && !brought_; }
 
   std::span<const Range> roots() const { return roots_.all(); }
   // The roots that hold code of the program's own making.
@@ -62,7 +69,7 @@ public:
   // make, them all.
   bool shared_swapped() const { return shared_swapped_; }
   bool complete() const {
-    return roots_.complete() && code_.complete() && included_.complete() && excluded_.complete() &&
+    return roots_.complete() && later_.complete() && code_.complete() && included_.complete() && excluded_.complete() &&
            shared_.complete() && protected_.complete() && files_.complete();
   }
 
@@ -77,8 +84,8 @@ private:
   template <typename Visit> void for_each_data_segment(Visit visit) const;
   void find_code();
   void add_present(Range range);
-  void add_resident(Range range);
-  void add_shared(Range present);
+  void add_resident(Range range, RangeList &to);
+  void add_shared(Range present, RangeList &to);
   void add_protected(Range range);
   void add_written(Range range);
   bool is_untouched(Range range);
@@ -89,8 +96,10 @@ private:
   const Proc &self_;
   int pagemap_; // descriptor of /proc/self/pagemap, negative: not to be had
   RangeList excluded_, included_, shared_, protected_, files_, roots_, code_;
+  RangeList later_, late_; // of bring(): mappings, and their pages
   RangeList untouched_; // see is_untouched()
   bool sizes_known_ = false;
+  bool takes_later_ = false, brought_ = false;
   bool shared_swapped_ = false;
 };
 

@@ -147,11 +147,11 @@ int Snapshot::run() {
   fault_point(safepoint_, "memory");
   read_threads();
   fault_point(safepoint_, "threads");
-  find_roots();
-  fault_point(safepoint_, "roots");
   read_notes();
   read_past();
   fault_point(safepoint_, "notes");
+  find_roots();
+  fault_point(safepoint_, "roots");
   scan();
   fault_point(safepoint_, "scanned");
   update_history();
@@ -267,17 +267,23 @@ void Snapshot::read_image_wait(ThreadImage &image, ThreadFacts &facts) {
 }
 
 void Snapshot::find_roots() {
-  Proc self(safepoint_.files.proc, sys::process_id());
-  RootFinder finder(*vmas_, self);
+  finder_ = new (room<RootFinder>(1)) RootFinder(*vmas_, own_);
   auto *stopped = room<StoppedThread>(thread_count_);
   auto *memory = room<ThreadMemory>(thread_count_);
   for (size_t i = 0; i < thread_count_; ++i) stopped[i] = *facts_[i].stopped, memory[i] = facts_[i].memory;
   bool leader_lives = thread_count_ > 0 && images_[0].is_main;
-  finder.find({stopped, thread_count_}, {memory, thread_count_}, leader_lives);
-  roots_ = finder.roots();
-  code_ = finder.code();
-  roots_complete_ = finder.complete();
-  shared_swapped_ = finder.shared_swapped();
+  finder_->find({stopped, thread_count_}, {memory, thread_count_}, leader_lives, may_spare_shared());
+  roots_ = finder_->roots();
+  code_ = finder_->code();
+  shared_swapped_ = finder_->shared_swapped();
+}
+
+// Where something is known that only shared memory could still reach, it will be asked for, and is read with the rest.
+bool Snapshot::may_spare_shared() const {
+  bool asked = safepoint_.question.address || safepoint_.question.tid;
+  return !asked && std::all_of(past_.begin(), past_.end(), [](const PastLeak &leak) { return leak.settled; }) &&
+         std::all_of(history_.threads.begin(), history_.threads.end(),
+                     [](const PastThread &thread) { return thread.first_safepoint == 0; });
 }
 
 void Snapshot::read_notes() {
@@ -285,8 +291,8 @@ void Snapshot::read_notes() {
   size_t count = 0;
   side_table::for_each([&](const SideEntry &entry) {
     if (count == side_table::size() || !heap_map.decode(entry.begin).flagged) return;
-    notes[count++] = {entry.begin,   entry.size,    entry.stack.id,    entry.loader,
-                      entry.ignored, entry.time_ns, entry.stack.weight};
+    notes[count++] = {entry.begin,    entry.size,    entry.stack.id,    entry.loader, entry.ignored,
+                      entry.reported, entry.time_ns, entry.stack.weight};
   });
   std::sort(notes, notes + count, [](const BlockNote &a, const BlockNote &b) { return a.begin < b.begin; });
   notes_ = {notes, count};
@@ -295,7 +301,14 @@ void Snapshot::read_notes() {
 void Snapshot::read_past() {
   history_ = read_history(safepoint_.files.history);
   past_ = {room<PastLeak>(history_.blocks.size()), history_.blocks.size()};
-  for (size_t i = 0; i < past_.size(); ++i) past_[i] = {history_.blocks[i].begin, history_.blocks[i].first_safepoint};
+  size_t at = 0;
+  for (size_t i = 0; i < past_.size(); ++i) {
+    const PastBlock &past = history_.blocks[i];
+    while (at < notes_.size() && notes_[at].begin < past.begin) ++at;
+    // Watched at the last stop and still: it is the block that was found leaked then.
+    bool watched = at < notes_.size() && notes_[at].begin == past.begin && notes_[at].watched;
+    past_[i] = {past.begin, past.first_safepoint, past.watched && watched};
+  }
 }
 
 void Snapshot::scan() {
@@ -310,12 +323,14 @@ void Snapshot::scan() {
   image->notes = notes_;
   image->past = past_;
   image->safepoint = safepoint_.number;
+  image->late_roots = finder_;
   auto *workspace = new (room<MappedWorkspace>(1)) MappedWorkspace;
   auto *crew = new (room<MarkerCrew>(1)) MarkerCrew(safepoint_.config->markers);
   scanner_ = new (room<Scanner>(1)) Scanner(*image, *workspace, crew);
   uint64_t begin = sys::now_ns();
   if (!scanner_->run()) sys::exit_group(kSnapshotNoMemory);
   mark_ns_ = sys::now_ns() - begin;
+  roots_complete_ = finder_->complete();
   bool failed = false;
   const Config &config = *safepoint_.config;
   LeakContext context{safepoint_.number, config.confirm, safepoint_.stopped_ns, config.sample_bytes <= 1};
@@ -382,7 +397,8 @@ std::span<PastBlock> Snapshot::judge_blocks() {
     bool before = known && history_.blocks[at].reported;
     bool confirmed = safepoint_.number - leaked[i].first_safepoint + 1 >= safepoint_.config->confirm;
     bool reported = before || confirmed || safepoint_.trigger != Trigger::periodic;
-    now[i] = {leaked[i].begin, leaked[i].size, leaked[i].first_safepoint, uint64_t{reported} + before};
+    bool watched = leaked[i].note && leaked[i].note->watched;
+    now[i] = {leaked[i].begin, leaked[i].size, leaked[i].first_safepoint, uint32_t{reported} + before, watched};
   }
   return now;
 }

@@ -60,6 +60,7 @@ private:
   void read_image_wait(ThreadImage &image, ThreadFacts &facts);
   void collect_registers(ThreadImage &image, const StoppedThread &stopped);
   void find_roots();
+  bool may_spare_shared() const;
   void read_notes();
   void read_past();
   void scan();
@@ -89,6 +90,7 @@ private:
   size_t thread_count_ = 0;
   std::span<const Range> roots_, code_;
   bool roots_complete_ = true;
+  RootFinder *finder_ = nullptr;
   bool shared_swapped_ = false;
   bool pointers_hidden_ = false;
   std::span<const BlockNote> notes_;

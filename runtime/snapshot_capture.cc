@@ -95,6 +95,7 @@ void Snapshot::write_facts(CaptureWriter &writer) {
   facts.add("mark_ns", mark_ns_);
   uint64_t memory = anonymous_bytes(own_);
   facts.add("scan_bytes", memory - std::min(memory, memory_before_));
+  facts.add("shared_spared", finder_->was_spared());
   if (uint64_t faults = faults_of(target_); faults != 0 && faults_before_ != 0) {
     facts.add("faults_after", faults - faults_before_);
     facts.add("after_ns", sys::now_ns() - started_ns_);

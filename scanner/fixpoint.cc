@@ -130,10 +130,8 @@ void Fixpoint::run(Marker &marker) {
     else
       break;
   }
-  clear_watches();
 }
 
-// The phases to come have another use for that state.
 void Fixpoint::clear_watches() {
   for (const Watch &watch : watches_.all())
     if (objects_->state(watch.object) == ObjectState::watched)

@@ -40,10 +40,14 @@ public:
   size_t watches() const { return watches_.size(); }
   // Scans the threads that are live so far, and no more.
   void admit_all(Marker &marker);
-  // Marks from the live threads until nothing changes; the roots have been scanned before.
+  // Marks from the live threads until nothing changes; the roots have been scanned before. More may be scanned after,
+  // and this called again, but for threads that wait once the watches are cleared.
   void run(Marker &marker);
+  // The phases to come have another use for that state.
+  void clear_watches();
 
   bool is_live(size_t thread) const { return nodes_[thread].live; }
+  bool all_live() const { return queue_end_ == nodes_.size(); }
   uint32_t waits_for(size_t thread) const { return nodes_[thread].waits_for; }
   const Liveness &liveness(size_t thread) const { return nodes_[thread].liveness; }
   // In the order in which they were found to be: what makes one live was reached from roots and those before it.
@@ -81,7 +85,6 @@ private:
   bool depend_on_word(uint32_t thread, uintptr_t address, Workspace &workspace);
   bool depend_on_thread(uint32_t thread, uint32_t other, Workspace &workspace);
   void set_watches();
-  void clear_watches();
   void wake(uint32_t thread, Liveness liveness);
   void wake_watchers(Object object);
   void admit(uint32_t thread, Marker &marker);

@@ -62,6 +62,7 @@ struct ThreadImage {
 struct PastLeak {
   uintptr_t begin;
   uint64_t first_safepoint;
+  bool settled = false; // the same block still, to which nothing pointed then, late roots included: nor can anything now
 };
 
 // What the side table knows of a flagged block. Sorted by address.
@@ -71,8 +72,19 @@ struct BlockNote {
   uint32_t stack = 0;   // id of the recorded allocation stack, 0 = none recorded
   bool loader = false;  // allocated by the dynamic loader for its own use: never reported
   bool ignored = false; // declared to be no leak: a root
+  bool watched = false; // it was reported, and this note is gone when it is
   uint64_t time_ns = 0; // when it was allocated, CLOCK_MONOTONIC
   uint32_t weight = 1;  // how many blocks of its size one with a recorded stack stands for
+};
+
+// Roots that are dear to look at, and are only asked for where it matters what they hold.
+class LateRoots {
+public:
+  // Called once at most. Ranges as in Image::roots.
+  virtual std::span<const Range> bring() = 0;
+
+protected:
+  ~LateRoots() = default;
 };
 
 struct Image {
@@ -91,6 +103,8 @@ struct Image {
   // Somebody out of sight holds pointers, to which objects is not known: all count as reached. What is left to find are
   // mutexes whose owners never unlock.
   bool pointers_hidden = false;
+  // Null: there are none. No explanation (Scanner::explain) knows of them.
+  LateRoots *late_roots = nullptr;
 };
 
 } // namespace castaway

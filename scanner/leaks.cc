@@ -9,6 +9,17 @@
 
 namespace castaway {
 
+bool all_settled(const Image &image, const Objects &objects) {
+  bool all = true;
+  size_t at = 0;
+  objects.visit_unreached([&](const Block &block) {
+    while (at < image.past.size() && image.past[at].begin < block.begin) ++at;
+    bool settled = at < image.past.size() && image.past[at].begin == block.begin && image.past[at].settled;
+    all = all && (settled || objects.is_loaders(block));
+  });
+  return all;
+}
+
 bool Leaks::collect(const Image &image, Objects &objects, Marker &marker, Workspace &workspace) {
   image_ = &image;
   objects_ = &objects;

@@ -13,6 +13,9 @@
 
 namespace castaway {
 
+// Whether all unreached blocks are the loader's, or leaks that can never be reached again (PastLeak::settled).
+bool all_settled(const Image &image, const Objects &objects);
+
 class Leaks {
 public:
   // `marker` has been through the phases live and retained.

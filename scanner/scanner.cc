@@ -30,12 +30,18 @@ struct Scanner::State {
   bool build(const Image &image, Crew *crew, Workspace &workspace);
   bool mark_roots(const Image &image, Crew *crew, Workspace &workspace);
   bool mark_together(std::span<const Range> roots, Crew &crew, Workspace &workspace);
+  bool needs_late_roots(const Image &image);
 };
 
 bool Scanner::run() {
   if (!start() || !state_->build(image_, crew_, workspace_)) return false;
   if (!state_->mark_roots(image_, crew_, workspace_)) return false;
   state_->fixpoint.run(state_->marker);
+  if (image_.late_roots && state_->needs_late_roots(image_)) {
+    for (const Range &root : image_.late_roots->bring()) state_->marker.scan<Phase::live>(root);
+    state_->fixpoint.run(state_->marker);
+  }
+  state_->fixpoint.clear_watches();
   judge(state_->fixpoint, state_->paths, verdicts_);
   count_retained(image_, state_->marker, verdicts_);
   if (!state_->leaks.collect(image_, state_->objects, state_->marker, workspace_)) return false;
@@ -95,6 +101,14 @@ bool Scanner::State::mark_together(std::span<const Range> roots, Crew &crew, Wor
       this);
   for (Marker &other : others) marker.merge(other);
   return true;
+}
+
+// More roots can only make more of it live. So they change nothing where all threads are live, and all blocks that are
+// not have been looked for in them before.
+bool Scanner::State::needs_late_roots(const Image &image) {
+  if (!fixpoint.all_live()) return true;
+  fixpoint.clear_watches(); // on whom nobody waits any more
+  return !all_settled(image, objects);
 }
 
 bool Scanner::is_live(uintptr_t address) const {

@@ -339,6 +339,9 @@ TEST_F(ProfileReport, ACommentTellsTheMemoryOfTheScan) {
   builder.fact("scan_bytes", "3250000");
   report(builder);
   EXPECT_EQ(newest().comment(kScan), "3.1 MiB of memory");
+  builder.fact("shared_spared", "1");
+  report(builder);
+  EXPECT_EQ(newest().comment(kScan), "3.1 MiB of memory, none for shared memory");
 }
 
 TEST_F(ProfileReport, CommentsTellWhatTheyShould) {

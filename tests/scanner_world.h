@@ -157,7 +157,7 @@ public:
       images_.back().words = thread.words;
       images_.back().registers = thread.registers;
     }
-    image_ = {map.get(), images_, roots, root_values, notes, past, safepoint, code, pointers_hidden};
+    image_ = {map.get(), images_, roots, root_values, notes, past, safepoint, code, pointers_hidden, late_roots};
     return image_;
   }
 
@@ -175,6 +175,7 @@ public:
   std::vector<BlockNote> notes;
   std::vector<PastLeak> past;
   uint64_t safepoint = 7;
+  LateRoots *late_roots = nullptr;
 
 private:
   Pages heap_memory_, thread_memory_, root_memory_;

@@ -120,6 +120,38 @@ TEST_P(Refuted, OnlyWhatWasConfirmedCounts) {
   }
 }
 
+bool spared_shared_memory(const Profile &profile) {
+  return profile.data().comment(castaway::kScan).ends_with(", none for shared memory");
+}
+
+// Shared memory is read only where it could make a difference; and another block in the place of a leaked one is one.
+TEST(SharedMemory, IsReadForWhatWasNotLookedForThereBefore) {
+  Target target({program("hidden"), "block_replaced"});
+  target.await_ready();
+  for (bool spared : {false, false, true, true}) { // reported, watched, known for good
+    Profile profile = target.snap();
+    EXPECT_EQ(profile.totals().objects, 1) << profile.text();
+    EXPECT_EQ(spared_shared_memory(profile), spared);
+  }
+  revive(target);
+  for (int i = 0; i < 3; ++i) {
+    Profile profile = target.snap();
+    expect_nothing_leaked(profile);
+    EXPECT_EQ(refuted(profile), counts(0, 1));
+    EXPECT_FALSE(spared_shared_memory(profile));
+  }
+}
+
+TEST(SharedMemory, IsNotReadWhereNothingIsLost) {
+  Target target({program("hidden"), "block_replaced", "held"});
+  target.await_ready();
+  for (int i = 0; i < 2; ++i) {
+    Profile profile = target.snap();
+    expect_nothing_leaked(profile);
+    EXPECT_TRUE(spared_shared_memory(profile));
+  }
+}
+
 // A safepoint's reporter is at work.
 bool has_reporter(pid_t target) {
   std::vector<pid_t> helpers = helpers_of(target);

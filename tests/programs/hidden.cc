@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <semaphore.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 namespace {
@@ -100,6 +101,25 @@ template <void (*revive)()> void block(Mode mode) {
 [[gnu::noinline]] void resize() { hide(realloc(unhide(), 10 * kSize), Mode::leak); }
 [[gnu::noinline]] void read_it() { support::require(*static_cast<volatile char *>(unhide()) == 0, "its contents"); }
 
+// In the place of the block, another one to which only shared memory points.
+constexpr size_t kSmall = 1000; // of which the allocator gives out at once what has just come back
+void **shared_word;
+[[gnu::noinline]] void replace() {
+  void *before = unhide();
+  free(before);
+  void *now = malloc(kSmall);
+  support::require(now == before, "the same place");
+  *shared_word = now;
+}
+void replaced_block(Mode mode) {
+  void *shared = mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  support::require(shared != MAP_FAILED, "mmap");
+  shared_word = static_cast<void **>(shared);
+  *shared_word = nullptr; // now there is something to read
+  hide(support::take(kSmall), mode);
+  revive_with(replace);
+}
+
 constexpr support::Case kCases[] = {
     {"thread_ends", thread<wait_once, post_and_await_end>},
     {"thread_goes_on", thread<wait_then_park, post_and_await_next>},
@@ -107,6 +127,7 @@ constexpr support::Case kCases[] = {
     {"block_freed", block<release>},
     {"block_resized", block<resize>},
     {"block_read", block<read_it>},
+    {"block_replaced", replaced_block},
 };
 
 } // namespace

@@ -1,0 +1,128 @@
+// Roots that are asked for late: only where what they hold could change something, and then they count like all others.
+#include "scanner_world.h"
+
+#include <gtest/gtest.h>
+
+namespace castaway::testing {
+namespace {
+
+// A page of words, as shared memory is.
+class Late final : public LateRoots {
+public:
+  explicit Late(World &world) { world.late_roots = this; }
+
+  std::span<const Range> bring() override {
+    ++asked;
+    return ranges_;
+  }
+  void point_at(uintptr_t value) { words_[used_++] = value; }
+
+  int asked = 0;
+
+private:
+  uintptr_t words_[512] = {};
+  size_t used_ = 0;
+  Range ranges_[1] = {{reinterpret_cast<uintptr_t>(words_), reinterpret_cast<uintptr_t>(words_ + 512)}};
+};
+
+PastLeak settled(uintptr_t begin) { return {begin, 3, true}; }
+
+TEST(LateRoots, AreNotAskedForWhereAllIsReached) {
+  World world;
+  Late late(world);
+  uintptr_t head = world.rooted(16), behind = world.block(100);
+  put(head, behind);
+  world.waiter(head);
+  Scan scan(world);
+  EXPECT_EQ(leaks_of(scan), Leaks());
+  EXPECT_EQ(scan.leaked_threads(), 0u);
+  EXPECT_EQ(late.asked, 0);
+}
+
+TEST(LateRoots, KeepWhatTheyReach) {
+  for (size_t markers : {1, 2}) {
+    World world;
+    Late late(world);
+    uintptr_t reached = world.block(16), behind = world.block(100), lost = world.block(16);
+    put(reached, behind);
+    late.point_at(reached);
+    Scan scan(world, markers);
+    EXPECT_EQ(leaks_of(scan), (Leaks{{lost, false}}));
+    EXPECT_TRUE(scan.scanner.is_live(behind));
+    EXPECT_EQ(late.asked, 1);
+  }
+}
+
+TEST(LateRoots, AreNotAskedForAgainForLeaksThatAreSettled) {
+  World world;
+  Late late(world);
+  uintptr_t first = world.block(16), second = world.block(100), third = world.block(16);
+  put(first, second);
+  world.past = {settled(first), settled(second), settled(third)};
+  EXPECT_EQ(leaks_of(Scan(world)), (Leaks{{first, false}, {second, true}, {third, false}}));
+  EXPECT_EQ(late.asked, 0);
+}
+
+TEST(LateRoots, AreAskedForForEachLeakThatIsNot) {
+  for (size_t which = 0; which < 3; ++which) {
+    World world;
+    Late late(world);
+    uintptr_t blocks[3];
+    for (uintptr_t &block : blocks) {
+      block = world.block(16);
+      world.past.push_back(settled(block));
+    }
+    late.point_at(blocks[which]);
+    world.past[which].settled = false; // known, but not for good
+    EXPECT_EQ(leaks_of(Scan(world)).count(blocks[which]), 0u);
+    EXPECT_EQ(late.asked, 1);
+    world.past.erase(world.past.begin() + static_cast<long>(which)); // not known
+    EXPECT_EQ(leaks_of(Scan(world)).count(blocks[which]), 0u);
+    EXPECT_EQ(late.asked, 2);
+  }
+}
+
+TEST(LateRoots, AreNotAskedForForTheLoadersBlocks) {
+  World world;
+  Late late(world);
+  uintptr_t loader = world.block(16, true);
+  world.notes = {{.begin = loader, .size = 16, .loader = true}};
+  EXPECT_EQ(leaks_of(Scan(world)), Leaks());
+  EXPECT_EQ(late.asked, 0);
+  world.notes[0].loader = false;
+  EXPECT_EQ(leaks_of(Scan(world)), (Leaks{{loader, false}}));
+  EXPECT_EQ(late.asked, 1);
+}
+
+TEST(LateRoots, WakeWhoWaitsOnWhatTheyReach) {
+  World world;
+  Late late(world);
+  Thread &woken = lost_waiter(world), &lost = lost_waiter(world);
+  uintptr_t kept = world.block(16);
+  put(woken.image.stack.begin + 16, kept);
+  late.point_at(woken.words[0].address);
+  for (uintptr_t word : {woken.words[0].address, lost.words[0].address}) world.past.push_back(settled(word));
+  Scan scan(world);
+  EXPECT_FALSE(scan.leaked(0));
+  EXPECT_TRUE(scan.leaked(1));
+  EXPECT_TRUE(scan.scanner.is_live(kept));
+  EXPECT_EQ(leaks_of(scan), Leaks()); // the leaked thread retains its word
+  EXPECT_EQ(late.asked, 1);
+}
+
+// A block on which a thread waits that is live for another reason: nobody has reached it yet.
+TEST(LateRoots, AreAskedForForABlockThatIsWaitedFor) {
+  World world;
+  Late late(world);
+  uintptr_t waited = world.block(16), rooted = world.rooted(16);
+  Thread &thread = world.waiter(rooted);
+  World::add_word(thread, waited);
+  late.point_at(waited);
+  Scan scan(world);
+  EXPECT_EQ(scan.leaked_threads(), 0u);
+  EXPECT_EQ(leaks_of(scan), Leaks());
+  EXPECT_EQ(late.asked, 1);
+}
+
+} // namespace
+} // namespace castaway::testing
