@@ -64,8 +64,9 @@ std::vector<std::string> capture_comments(const Capture &capture, const std::vec
       comment_line(kRefuted, fact("refuted_threads") + " threads, " + fact("refuted_blocks") + " blocks"),
   };
   if (const auto bytes = capture.number("scan_bytes"))
-    comments.push_back(comment_line(kScan, mebibytes(*bytes) + " of memory" +
-                                               (capture.number_or("shared_spared", 0) ? ", none for shared memory" : "")));
+    comments.push_back(
+        comment_line(kScan, mebibytes(*bytes) + " of memory" +
+                                (capture.number_or("shared_spared", 0) ? ", none for shared memory" : "")));
   if (!capture.fact("faults_after").empty())
     comments.push_back(comment_line(kAfter, fact("faults_after") + " page faults in the " +
                                                 milliseconds(capture.number_or("after_ns", 0)) + " since the pause"));

@@ -97,7 +97,7 @@ private:
   int pagemap_; // descriptor of /proc/self/pagemap, negative: not to be had
   RangeList excluded_, included_, shared_, protected_, files_, roots_, code_;
   RangeList later_, late_; // of bring(): mappings, and their pages
-  RangeList untouched_; // see is_untouched()
+  RangeList untouched_;    // see is_untouched()
   bool sizes_known_ = false;
   bool takes_later_ = false, brought_ = false;
   bool shared_swapped_ = false;

@@ -291,8 +291,8 @@ void Snapshot::read_notes() {
   size_t count = 0;
   side_table::for_each([&](const SideEntry &entry) {
     if (count == side_table::size() || !heap_map.decode(entry.begin).flagged) return;
-    notes[count++] = {entry.begin,    entry.size,    entry.stack.id,    entry.loader, entry.ignored,
-                      entry.reported, entry.time_ns, entry.stack.weight};
+    notes[count++] = {entry.begin,   entry.size,     entry.stack.id, entry.loader,
+                      entry.ignored, entry.reported, entry.time_ns,  entry.stack.weight};
   });
   std::sort(notes, notes + count, [](const BlockNote &a, const BlockNote &b) { return a.begin < b.begin; });
   notes_ = {notes, count};

@@ -62,7 +62,8 @@ struct ThreadImage {
 struct PastLeak {
   uintptr_t begin;
   uint64_t first_safepoint;
-  bool settled = false; // the same block still, to which nothing pointed then, late roots included: nor can anything now
+  bool settled =
+      false; // the same block still, to which nothing pointed then, late roots included: nor can anything now
 };
 
 // What the side table knows of a flagged block. Sorted by address.

@@ -137,7 +137,8 @@ Findings by_scanner(const Graph &graph) {
   std::optional<SomeLate> late;
   bool has_loader_blocks = false; // of which it is not asked whether late roots reach them: nobody reports them
   for_each<BlockFact>(graph, [&](const BlockFact &fact) { has_loader_blocks |= fact.loader; });
-  if (graph.size() % 2 && !has_loader_blocks) late.emplace(graph_world.world, graph.size() / 2 % 4, 1 + graph.size() % 3);
+  if (graph.size() % 2 && !has_loader_blocks)
+    late.emplace(graph_world.world, graph.size() / 2 % 4, 1 + graph.size() % 3);
   Scan scan(graph_world.world, 1 + graph.size() % 3); // any number of markers says the same
   if (!scan.complete) abort();
   Findings findings;
