@@ -59,8 +59,9 @@ public:
   // Shared memory that holds no code, which can be many times larger than all else: a fork copies no page tables of it,
   // and each process that shares it has its own snapshots.
   std::span<const Range> bring() override;
+  bool has_late() const { return !later_.all().empty(); }
   // Whether there is some, and nobody has asked for it.
-  bool was_spared() const { return !later_.all().empty() && !brought_; }
+  bool was_spared() const { return has_late() && !brought_; }
 
   std::span<const Range> roots() const { return roots_.all(); }
   // The roots that hold code of the program's own making.

@@ -323,7 +323,7 @@ void Snapshot::scan() {
   image->notes = notes_;
   image->past = past_;
   image->safepoint = safepoint_.number;
-  image->late_roots = finder_;
+  image->late_roots = finder_->has_late() ? finder_ : nullptr;
   auto *workspace = new (room<MappedWorkspace>(1)) MappedWorkspace;
   auto *crew = new (room<MarkerCrew>(1)) MarkerCrew(safepoint_.config->markers);
   scanner_ = new (room<Scanner>(1)) Scanner(*image, *workspace, crew);

@@ -108,7 +108,7 @@ bool Scanner::State::mark_together(std::span<const Range> roots, Crew &crew, Wor
 bool Scanner::State::needs_late_roots(const Image &image) {
   if (!fixpoint.all_live()) return true;
   fixpoint.clear_watches(); // on whom nobody waits any more
-  return !all_settled(image, objects);
+  return marker.live_blocks() != objects.totals().blocks && !all_settled(image, objects);
 }
 
 bool Scanner::is_live(uintptr_t address) const {
