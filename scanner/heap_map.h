@@ -247,6 +247,13 @@ public:
   static constexpr size_t kLine = 64;
   // A bit for each of the kLine bytes at `codes` that is the start of a block.
   static uint64_t starts_in_line(const uint8_t *codes) { return starts_in_line_from<1>(codes); }
+  // The same for those whose block has this length, which is_medium(). Reads one byte behind them.
+  static uint64_t starts_in_line_of(const uint8_t *codes, size_t size) {
+    const uint16_t wanted = small_code(size);
+    uint64_t starts = 0;
+    for (size_t i = 0; i < kLine; i += kSpan) starts |= uint64_t{starts_in_span_of(codes + i, wanted)} << i;
+    return starts;
+  }
   // The same for those whose block is large.
   static uint64_t large_in_line(const uint8_t *codes) { return starts_in_line_from<kLarge>(codes); }
   static constexpr size_t kSpan = 16; // code bytes looked at together
@@ -358,6 +365,24 @@ private:
     uint64_t starts = 0;
     for (size_t i = 0; i < kLine; i += kSpan) starts |= uint64_t{starts_in_span_from<kLeast>(codes + i)} << i;
     return starts;
+  }
+
+  // The same for this code of a small block, with the flag or without. Reads one byte behind them.
+  static uint32_t starts_in_span_of(const uint8_t *codes, uint16_t wanted) {
+    const auto first = static_cast<uint8_t>(wanted), second = static_cast<uint8_t>(wanted >> 8);
+#if defined(__SSE2__)
+    const __m128i here = _mm_loadu_si128(reinterpret_cast<const __m128i *>(codes));
+    const __m128i behind = _mm_loadu_si128(reinterpret_cast<const __m128i *>(codes + 1));
+    const __m128i unflagged = _mm_andnot_si128(_mm_set1_epi8(kSmallFlag), behind);
+    const __m128i same = _mm_and_si128(_mm_cmpeq_epi8(here, _mm_set1_epi8(static_cast<char>(first))),
+                                       _mm_cmpeq_epi8(unflagged, _mm_set1_epi8(static_cast<char>(second))));
+    return static_cast<uint32_t>(_mm_movemask_epi8(same));
+#else
+    uint32_t starts = 0;
+    for (size_t i = 0; i < kSpan; ++i)
+      starts |= uint32_t{codes[i] == first && (codes[i + 1] & ~kSmallFlag) == second} << i;
+    return starts;
+#endif
   }
 
   // Granules from `granule`, which is no start, back to the nearest start at most kSmallGranules before it; 0 if

@@ -281,6 +281,7 @@ void Marker::take_explored() {
                                        take_explored_in(number * WindowQueue::kPerLeaf + at);
                                    });
   nearly_all_known_ = true; // until all that has been read
+  consider<Phase::live>(scouts_->loose_ends());
 }
 
 void Marker::take_explored_in(size_t window) {
@@ -310,7 +311,14 @@ void Marker::read_live(Object object) {
   ++live_blocks_;
   Words words({block.begin, block.begin + block.size});
   words_read_ += words.size();
-  in_ += gather_.all(filter_, words.begin, words.end, addresses_ + in_);
+  const Word *begin = words.begin;
+  if (nearly_all_known_) {
+    if (const Word *lead = scouts_->lead_of(block)) { // which they have followed already
+      in_ += gather_.all(filter_, begin, lead, addresses_ + in_);
+      begin = lead + 1;
+    }
+  }
+  in_ += gather_.all(filter_, begin, words.end, addresses_ + in_);
   if (in_ >= kBatch) put_into_windows();
 }
 

@@ -98,6 +98,7 @@ bool Scouts::take_tables() {
     return table.data() != nullptr;
   };
   return take(scouts_, kScouts) && take(chains_, kChains) && take(slots_, kSlots) &&
+         take(loose_ends_, kLessons + kChains) &&
          take(open_, objects_->leaf_begins().size() * kLeafWords);
 }
 
@@ -114,7 +115,11 @@ void Scouts::begin(std::span<const Object> met) {
           });
     to += kLeafWords;
   }
-  for (Object block : met) place_at(block).explore();
+  loose_count_ = 0;
+  for (Object block : met) {
+    place_at(block).explore();
+    loose_ends_[loose_count_++] = address_in(*reinterpret_cast<const Word *>(block + lead_)); // perhaps not followed
+  }
   std::fill(slots_.begin(), slots_.end(), 0);
   for (Scout &scout : scouts_) scout.active = false;
   scouts_[0].chain = 0;
@@ -126,6 +131,7 @@ void Scouts::begin(std::span<const Object> met) {
 
 // A bit for each granule of a line of the heap map in which a block of the list's size begins.
 uint64_t Scouts::starts_like(const uint8_t *codes) const {
+  if (HeapMap::is_medium(size_)) return HeapMap::starts_in_line_of(codes, size_);
   uint64_t like = 0;
   for (uint64_t starts = HeapMap::starts_in_line(codes); starts; starts &= starts - 1) {
     uint64_t same = HeapMap::decode_code(1, codes + __builtin_ctzll(starts)).size == size_;
@@ -168,7 +174,10 @@ inline Scouts::Place Scouts::find_place(uintptr_t address) const {
 
 void Scouts::turn(Scout &scout) {
   const Place place = find_place(scout.address);
-  if (!place.begin) return end(scout, kNone);
+  if (!place.begin) {
+    loose_ends_[loose_count_++] = scout.address;
+    return end(scout, kNone);
+  }
   if (!place.is_new() && !scout.at_head) {
     uint32_t chain = slot_of(place.begin);
     return end(scout, chain ? chain : kNone);

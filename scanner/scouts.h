@@ -15,8 +15,8 @@
 //   explored from there. The marker goes on from the heads that are reached, from all of them at once.
 //
 // Scouts only follow one pointer of each block, the one that leads on. Each step is a pointer that the marker would
-// follow as well, so what they find reached is reached; to read it, with all its pointers, is left to the marker. What
-// they do not find, it finds as ever.
+// follow as well, so what they find reached is reached; to read it, with all its other pointers, is left to the marker.
+// What they do not find, it finds as ever.
 //
 // Owner: scanner. Context: SNAPSHOT or a test; one thread, while no other one marks. Fails: explore() finds nothing
 // where its tables cannot be had.
@@ -48,6 +48,17 @@ public:
   // After Found::all: writes a bit for each granule of the window with this number, of blocks that were explored or met
   // before.
   void copy_explored(size_t window, std::span<uint64_t, WindowQueue::kGranules / 64> to) const;
+  // After Found::all: what the pointers that lead on point to where that is nothing of the list's, to be looked at.
+  std::span<const uintptr_t> loose_ends() const { return loose_ends_.first(loose_count_); }
+  // After Found::all: the pointer that leads on in this block, where that has been followed, to what was explored or met
+  // before or is a loose end; null where it has not. Inlined: it is asked of every block.
+  const Word *lead_of(const Block &block) const {
+    if (block.size != size_) return nullptr;
+    const Leaf &leaf = objects_->leaf(block.begin);
+    size_t granule = HeapMap::granule_in_leaf(block.begin);
+    bool open = open_[leaf.number * kLeafWords + granule / 64] >> granule % 64 & 1;
+    return leaf.plain && !open ? reinterpret_cast<const Word *>(block.begin + lead_) : nullptr;
+  }
   // After Found::heads: calls visit(Object) for each head that is reached.
   template <typename Visit> void visit_heads(Visit visit) const {
     for (uint32_t chain = chains_[0].next; chain != kNone; chain = chains_[chain].next) visit(chains_[chain].head);
@@ -106,8 +117,9 @@ private:
   Object lessons_[kLessons];
   std::span<Scout> scouts_;
   std::span<Chain> chains_;
+  std::span<uintptr_t> loose_ends_;
   std::span<uint32_t> slots_; // a hash table of heads: number of the chain, 0 for none
-  uint32_t chain_count_ = 0;
+  uint32_t chain_count_ = 0, loose_count_ = 0;
   uint32_t front_ = 0;   // the chain that is reached and has not ended
   uint32_t reached_ = 0; // how many are
   size_t size_ = 0;      // of the list's blocks

@@ -138,6 +138,27 @@ TEST(HeapMap, MediumLengthsAreThoseOfTwoBytes) {
   EXPECT_FALSE(map->insert_small(kBase | uintptr_t{1} << 63, 64));
 }
 
+// Those of one length among all others, flagged or not, and among what erased ones have left behind.
+TEST(HeapMap, StartsOfALengthAreThoseThatDecodeToIt) {
+  TestHeapMap map;
+  uintptr_t end = kBase;
+  for (int round = 0; round < 4; ++round)
+    for (size_t size = 1; size <= HeapMap::kSmallBytes + 40; ++size) {
+      map->insert(end, size, (size + static_cast<size_t>(round)) % 2);
+      if (round == 3 && size % 3 == 0) map->erase_plain(end);
+      end += (size + 15) / 16 * 16;
+    }
+  constexpr size_t kLineBytes = HeapMap::kLine * HeapMap::kGranule;
+  for (size_t size : {17, 31, 32, 33, 48, 63, 64, 65, 1743, 1744, 1759, 1760})
+    for (uintptr_t line = kBase; line < end; line += kLineBytes) {
+      uint64_t expected = 0;
+      for (size_t i = 0; i < HeapMap::kLine; ++i)
+        expected |= uint64_t{map->decode(line + i * HeapMap::kGranule).size == size} << i;
+      const uint8_t *codes = map->leaf_at(line) + HeapMap::granule_in_leaf(line);
+      ASSERT_EQ(HeapMap::starts_in_line_of(codes, size), expected) << size;
+    }
+}
+
 TEST(HeapMap, FindOfALargeBlockReachesItsFirstGranules) {
   TestHeapMap map;
   map->insert(kBase, 100000);

@@ -32,7 +32,17 @@ public:
     }
     return added;
   }
-  // The same in random order.
+  // Blocks far behind all others.
+  std::vector<size_t> add_far(size_t count, size_t bytes = kBytes) {
+    std::vector<size_t> added;
+    for (size_t i = 0; i < count; ++i) {
+      added.push_back(blocks_.size());
+      blocks_.push_back(world.block_at(far_ -= 4096, bytes));
+      edges_.emplace_back();
+    }
+    return added;
+  }
+  // In random order.
   std::vector<size_t> add_shuffled(size_t count, size_t bytes = kBytes) {
     std::vector<size_t> added = add(count, bytes);
     std::shuffle(added.begin(), added.end(), random);
@@ -72,6 +82,7 @@ public:
   std::mt19937_64 random{1};
 
 private:
+  uintptr_t far_ = world.heap_range().end;
   std::vector<uintptr_t> blocks_;
   std::vector<std::vector<size_t>> edges_;
   std::vector<size_t> rooted_;
@@ -152,6 +163,37 @@ TEST_P(Lists, WithAllElseBehindTheirLastBlock) {
   for (size_t i = 1; i < tree.size(); ++i) graph.link(tree[(i - 1) / 2], tree[i]);
   graph.root(list[0]);
   expect_exact(graph, GetParam());
+}
+
+// One block is like all others, but what follows stands where these point to something else, and the other way round.
+// It is wherever the list is learnt from, and elsewhere.
+TEST_P(Lists, WithABlockThatIsTurnedRound) {
+  for (size_t turned = 2'030; turned < 2'110; turned += 5) {
+    Graph graph;
+    std::vector<size_t> list = graph.add_shuffled(kLong), aside = graph.add(1), known = graph.add(1, 16);
+    for (size_t i = 0; i + 1 < kLong; ++i) {
+      graph.link(list[i], i == turned ? list[i + 1] : known[0]);
+      graph.link(list[i], i == turned ? aside[0] : list[i + 1]);
+    }
+    graph.root(known[0]);
+    graph.root(list[0]);
+    expect_exact(graph, GetParam());
+    ASSERT_FALSE(HasFailure()) << turned;
+  }
+}
+
+// Far from the list, where no scout is likely to begin, lie some blocks as long as the list's, and lead on somewhere.
+TEST_P(Lists, WithLikeBlocksAside) {
+  Graph graph;
+  std::vector<size_t> list = graph.add_shuffled(kLong);
+  std::vector<size_t> aside = graph.add_far(10), behind = graph.add_far(10, 16);
+  graph.link_all(list);
+  for (size_t i = 0; i < aside.size(); ++i) {
+    graph.link(list[3'000 + 2'000 * i], aside[i]);
+    graph.link(aside[i], behind[i]);
+  }
+  graph.root(list[0]);
+  expect_scouted(graph, GetParam(), kLong / 4 * 3);
 }
 
 TEST_P(Lists, WithPayloadsLinkedBothWaysWithTagsAndIntoTheMiddle) {
