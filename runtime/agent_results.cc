@@ -104,7 +104,8 @@ void add_counts(Text<1400> &line, const ReportResult &result) {
 void watch_reported(const AgentState &agent) {
   History history = read_history(agent.files.history, kMostWatched);
   for (const PastBlock &block : history.blocks) {
-    if (!block.reported || !side_table::mark_reported(block.begin, block.size)) continue;
+    // One that was watched at the stop still is, or is gone: then there may be another block in its place.
+    if (!block.reported || block.watched || !side_table::mark_reported(block.begin, block.size)) continue;
     if (heap_map.set_flag(block.begin, block.size)) continue;
     side_table::unmark_reported(block.begin);
     if (block.reported == 1) count_refuted();

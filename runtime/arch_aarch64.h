@@ -72,6 +72,9 @@ inline void call_again(ThreadRegisters &r, long number) {
   r.pc -= 4; // the length of `svc 0`
 }
 
+// It goes by what the result was before the thread stopped (do_signal(), Linux' arch/arm64/kernel/signal.c).
+inline constexpr bool kGoesByResult = false;
+
 // The reverse, but for the result.
 inline void step_over_call(ThreadRegisters &r) { r.pc += 4; }
 

@@ -62,6 +62,11 @@ inline void call_again(ThreadRegisters &r, long number) {
   r.rip -= 2; // the length of `syscall`
 }
 
+// Whether the kernel, when a thread goes on after ptrace, goes by the result of its call that the registers show: then
+// ERESTARTNOHAND makes the call again, unless a handler runs first (arch_do_signal_or_restart(), Linux'
+// arch/x86/kernel/signal.c).
+inline constexpr bool kGoesByResult = true;
+
 // The reverse, but for the result.
 inline void step_over_call(ThreadRegisters &r) { r.rip += 2; }
 

@@ -86,8 +86,9 @@ struct TimedCall {
 constexpr size_t kTimedCalls = size_t{1} << 16; // untouched ones cost nothing
 TimedCall *timed_calls;
 
-// In this stop: signals to the process that a thread was found to handle, and those that main does not take.
-uint64_t taken, main_blocks;
+// In this stop: signals to the process that a thread was found to handle, and those that main does not take; and until
+// when threads are waited for.
+uint64_t taken, main_blocks, patience_ends_ns;
 
 // One place per tid; a colliding thread takes it over, and the loser's wait may be prolonged once more.
 TimedCall *place_of(int tid) {
@@ -169,9 +170,8 @@ bool same_call(const TimedCall &timed, const StoppedThread &thread, const Rule &
 // How often a stopped thread has slept. One that has just been stopped by a signal is on its way to sleep, for which it
 // may have to wait for a processor: counted too early, its call would be taken for another one at the next stop.
 uint64_t sleeps_of(int tid, const Proc &proc) {
-  constexpr int kTries = 2000;
   constexpr uint64_t kStep = 50'000;
-  for (int i = 0; i < kTries && thread_stat(proc, tid).state == 'R'; ++i) sys::sleep_ns(kStep);
+  while (thread_stat(proc, tid).state == 'R' && sys::now_ns() < patience_ends_ns) sys::sleep_ns(kStep);
   return signals_of(proc, tid).sleeps;
 }
 
@@ -245,7 +245,10 @@ long result_without_handler(long call) {
   return rule ? rule->result : -EINTR;
 }
 
-void begin_unseen() { taken = 0, main_blocks = ~uint64_t{0}; }
+void begin_unseen() {
+  constexpr uint64_t kPatience = 100'000'000;
+  taken = 0, main_blocks = ~uint64_t{0}, patience_ends_ns = sys::now_ns() + kPatience;
+}
 
 void make_unseen(StoppedThread &thread, const Proc &proc, StopWay way) {
   if (thread.interrupted_by_signal || thread.calls_again || thread.registers_changed) return;
@@ -256,21 +259,29 @@ void make_unseen(StoppedThread &thread, const Proc &proc, StopWay way) {
   uint64_t sleeps = rule->timeout == Timeout::receive_option ? sleeps_of(thread.tid, proc) : 0;
   thread.registers_changed = true;
   if (shorten(thread, *rule, sleeps, proc)) {
-    arch::call_again(thread.registers, rule->call);
+    make_again(thread, way);
     thread.was_interrupted = true;
   } else {
     arch::set_call_result(thread.registers, -EAGAIN);
   }
 }
 
-void keep_interruption(StoppedThread &thread, const Proc &proc) {
-  if (thread.tid == proc.pid()) main_blocks = signals_of(proc, thread.tid).blocked; // it is the first to go on
-  if (!thread.was_interrupted) return;
-  ThreadSignals signals = signals_of(proc, thread.tid);
+void make_again(StoppedThread &thread, StopWay way) {
+  if (arch::kGoesByResult && way == StopWay::ptrace)
+    arch::set_call_result(thread.registers, kNoHandler);
+  else
+    arch::call_again(thread.registers, arch::call_number(thread.registers));
+  thread.registers_changed = true;
+}
+
+void note_main_goes_on(const ThreadSignals &signals) { main_blocks = signals.blocked; }
+
+void keep_interruption(StoppedThread &thread, const ThreadSignals &signals) {
+  if (arch::kGoesByResult) return; // the kernel does
   uint64_t due = signals.due();
   // Of what was sent to the process main gets what it does not block, and another signal the first of those who take
   // it.
-  if (thread.tid != proc.pid()) due &= signals.own | (main_blocks & ~taken);
+  due &= signals.own | (main_blocks & ~taken);
   taken |= due & signals.shared;
   if (due == 0) return;
   arch::step_over_call(thread.registers);

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "runtime/stop.h"
+#include "runtime/thread_signals.h"
 
 namespace castaway {
 
@@ -19,9 +20,15 @@ void begin_unseen();
 // Changes `thread`'s registers where its call would come back with EINTR only because of us.
 void make_unseen(StoppedThread &thread, const Proc &proc, StopWay way);
 
-// Right before the thread goes on after ptrace: takes that back where a handler of the program's is about to run in it.
-// Threads stopped by a signal look for themselves (pending_signals.h).
-void keep_interruption(StoppedThread &thread, const Proc &proc);
+// Has the thread make its call again when it goes on.
+void make_again(StoppedThread &thread, StopWay way);
+
+// Right before a thread goes on after ptrace whose call is made again: takes that back where a handler of the program's
+// is about to run in it, going by its signals, if that is not left to the kernel. Threads stopped by a signal look for
+// themselves (pending_signals.h).
+void keep_interruption(StoppedThread &thread, const ThreadSignals &signals);
+// Main is the first to go on, and takes signals to the process that it does not block.
+void note_main_goes_on(const ThreadSignals &signals);
 
 // What a call that came back with EINTR after a handler would have shown without one: a result for restarts(), or
 // EINTR.

@@ -186,11 +186,18 @@ void RootFinder::find(std::span<const StoppedThread> threads, std::span<const Th
   find_code();
 }
 
-std::span<const Range> RootFinder::bring() {
+bool RootFinder::bring(std::span<const Range> &found) {
   brought_ = true;
   for (const Range &range : later_.all())
     for_each_outside(range, excluded_.all(), [&](Range part) { add_resident(part, late_); });
-  return late_.all();
+  found = late_.all();
+  if (is_swap_used(self_)) learn_sizes(); // after the pages were listed: none can have gone there unseen
+  return !shared_swapped_;
+}
+
+// Not what holds code or blocks of the program's: these have to be known from the beginning.
+bool RootFinder::may_wait(const Vma &shared) const {
+  return takes_later_ && !shared.executable && !holds_blocks(shared.range);
 }
 
 // What modules and other files bring is the linker's: it holds pointers in data only.
@@ -261,7 +268,7 @@ void RootFinder::include(const Vma &vma) {
   if (vma.shared) {
     bool device = vma.path.substr(0, 5) == "/dev/" && vma.path.substr(0, 9) != "/dev/shm/" &&
                   vma.path.substr(0, 9) != "/dev/zero";
-    if (!device && vma.readable) (takes_later_ && !vma.executable ? later_ : shared_).add(vma.range);
+    if (!device && vma.readable) (may_wait(vma) ? later_ : shared_).add(vma.range);
   } else if (vma.is_anonymous()) {
     include_anonymous(vma);
   } else if (vma.writable && vma.readable && vma.path != "[vvar]") {

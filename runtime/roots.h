@@ -58,7 +58,7 @@ public:
             bool later);
   // Shared memory that holds no code, which can be many times larger than all else: a fork copies no page tables of it,
   // and each process that shares it has its own snapshots.
-  std::span<const Range> bring() override;
+  bool bring(std::span<const Range> &found) override;
   bool has_late() const { return !later_.all().empty(); }
   // Whether there is some, and nobody has asked for it.
   bool was_spared() const { return has_late() && !brought_; }
@@ -70,8 +70,8 @@ public:
   // make, them all.
   bool shared_swapped() const { return shared_swapped_; }
   bool complete() const {
-    return roots_.complete() && later_.complete() && code_.complete() && included_.complete() && excluded_.complete() &&
-           shared_.complete() && protected_.complete() && files_.complete();
+    return roots_.complete() && later_.complete() && late_.complete() && code_.complete() && included_.complete() &&
+           excluded_.complete() && shared_.complete() && protected_.complete() && files_.complete();
   }
 
 private:
@@ -90,6 +90,7 @@ private:
   void add_protected(Range range);
   void add_written(Range range);
   bool is_untouched(Range range);
+  bool may_wait(const Vma &shared) const;
   void learn_sizes();
   template <typename Wanted> void add_pages(Range range, Wanted wanted);
 

@@ -278,10 +278,15 @@ void Snapshot::find_roots() {
   shared_swapped_ = finder_->shared_swapped();
 }
 
-// Where something is known that only shared memory could still reach, it will be asked for, and is read with the rest.
+// Shared memory is read late, if at all, and changes meanwhile: so not where what is found is reported at once. Nor
+// where something is known already that only it could still reach. And now and then it is read in any case: a pointer
+// that could not be seen before may be there now.
 bool Snapshot::may_spare_shared() const {
+  constexpr uint64_t kNowAndThen = 16;
   bool asked = safepoint_.question.address || safepoint_.question.tid;
-  return !asked && std::all_of(past_.begin(), past_.end(), [](const PastLeak &leak) { return leak.settled; }) &&
+  bool at_once = safepoint_.trigger != Trigger::periodic || safepoint_.config->confirm < 2;
+  return !asked && !at_once && safepoint_.number % kNowAndThen != 0 &&
+         std::all_of(past_.begin(), past_.end(), [](const PastLeak &leak) { return leak.settled; }) &&
          std::all_of(history_.threads.begin(), history_.threads.end(),
                      [](const PastThread &thread) { return thread.first_safepoint == 0; });
 }
@@ -291,8 +296,9 @@ void Snapshot::read_notes() {
   size_t count = 0;
   side_table::for_each([&](const SideEntry &entry) {
     if (count == side_table::size() || !heap_map.decode(entry.begin).flagged) return;
-    notes[count++] = {entry.begin,   entry.size,     entry.stack.id, entry.loader,
-                      entry.ignored, entry.reported, entry.time_ns,  entry.stack.weight};
+    bool watched = entry.reported && entry.shared == 0; // one of two blocks in a granule may come and go
+    notes[count++] = {entry.begin,   entry.size, entry.stack.id, entry.loader,
+                      entry.ignored, watched,    entry.time_ns,  entry.stack.weight};
   });
   std::sort(notes, notes + count, [](const BlockNote &a, const BlockNote &b) { return a.begin < b.begin; });
   notes_ = {notes, count};

@@ -235,10 +235,7 @@ void World::let_go(size_t place) {
   StoppedThread &thread = threads_[place];
   // A thread that was told to stop and has not yet cannot be let go before it has.
   if (thread.gone || thread.pending || thread.let_go) return;
-  if (thread.calls_again) {
-    arch::call_again(thread.registers, arch::call_number(thread.registers));
-    thread.registers_changed = true;
-  }
+  if (thread.calls_again) make_again(thread, way());
   thread.let_go = true;
   stopper_.let_go(place, thread);
 }

@@ -26,11 +26,17 @@ long move_registers(long request, StoppedThread &thread, const arch::RegisterSet
   return ptrace(request, thread.tid, set.note, reinterpret_cast<long>(&area));
 }
 
-// Whether a signal to the process is pending, asked of a stopped thread: in a microsecond, where /proc takes 30.
-bool sees_shared_signal(int tid) {
-  siginfo_t info;
-  ptrace_peeksiginfo_args first{0, 1, 1}; // PTRACE_PEEKSIGINFO_SHARED
-  return ptrace(PTRACE_PEEKSIGINFO, tid, reinterpret_cast<long>(&first), reinterpret_cast<long>(&info)) > 0;
+// Whether any of these signals to the process is pending, as far as a stopped thread of it can tell: in a microsecond,
+// where /proc takes 30.
+bool may_be_pending(int tid, uint64_t signals) {
+  constexpr int kAtOnce = 16;
+  siginfo_t infos[kAtOnce];
+  ptrace_peeksiginfo_args args{0, 1, kAtOnce}; // PTRACE_PEEKSIGINFO_SHARED
+  long got = ptrace(PTRACE_PEEKSIGINFO, tid, reinterpret_cast<long>(&args), reinterpret_cast<long>(infos));
+  if (got < 0 || got == kAtOnce) return got != -ESRCH;
+  uint64_t pending = 0;
+  for (long i = 0; i < got; ++i) pending |= sys::signal_bit(infos[i].si_signo);
+  return (pending & signals) != 0;
 }
 
 } // namespace
@@ -93,25 +99,51 @@ bool PtraceStopper::run_on(size_t, StoppedThread &thread) {
 }
 
 void PtraceStopper::let_go(size_t, StoppedThread &thread) {
-  keep_interruption(thread, proc_);
-  if (thread.registers_changed) move_registers(PTRACE_SETREGSET, thread, arch::kRegisterSets[0]);
-  if (thread.tid == proc_.pid()) {
-    detach(thread);
-    main_goes_on_ = true;
+  if (thread.tid != proc_.pid()) {
+    write_registers(thread);
+    ready_[ready_count_++] = &thread;
+    if (ready_count_ == kTogether) flush();
     return;
   }
-  ready_[ready_count_++] = &thread;
-  if (ready_count_ == kTogether) flush();
+  ThreadSignals signals = signals_of(proc_, thread.tid);
+  if (thread.was_interrupted) keep_interruption(thread, signals);
+  write_registers(thread);
+  detach(thread);
+  note_main_goes_on(signals);
+  main_takes_ = signals.handled & ~signals.blocked;
+  if (main_takes_ != 0) await_main_settled();
+}
+
+// A signal that comes before main has run is somebody else's. It will mostly sleep again at once.
+void PtraceStopper::await_main_settled() const {
+  constexpr uint64_t kLimit = 150'000, kStep = 10'000;
+  uint64_t deadline = sys::now_ns() + kLimit;
+  do sys::sleep_ns(kStep);
+  while (thread_stat(proc_, proc_.pid()).state != 'S' && sys::now_ns() < deadline);
 }
 
 // A thread that goes on looks for signals first, those to the process too. One that comes now is main's, but whoever
 // looks before main does takes it. So there must be none when threads are let go, and all must have looked soon after.
 void PtraceStopper::flush() {
   for (size_t i = 0; i < ready_count_; ++i) {
-    if (main_goes_on_ && sees_shared_signal(ready_[i]->tid)) await_main_took_signals(proc_);
-    detach(*ready_[i]);
+    StoppedThread &thread = *ready_[i];
+    leave_signals_to_main(thread.tid);
+    if (!arch::kGoesByResult && thread.was_interrupted) {
+      keep_interruption(thread, signals_of(proc_, thread.tid));
+      write_registers(thread);
+    }
+    detach(thread);
   }
   ready_count_ = 0;
+}
+
+void PtraceStopper::leave_signals_to_main(int tid) {
+  if (main_takes_ == 0 || !may_be_pending(tid, main_takes_)) return;
+  if (!await_main_took_signals(proc_)) main_takes_ = 0; // it has been waited for enough
+}
+
+void PtraceStopper::write_registers(StoppedThread &thread) {
+  if (thread.registers_changed) move_registers(PTRACE_SETREGSET, thread, arch::kRegisterSets[0]);
 }
 
 void PtraceStopper::detach(const StoppedThread &thread) { ptrace(PTRACE_DETACH, thread.tid, 0, thread.signal); }

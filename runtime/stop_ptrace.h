@@ -30,11 +30,14 @@ public:
 private:
   static constexpr size_t kTogether = 16;
 
-  void detach(const StoppedThread &thread);
+  static void write_registers(StoppedThread &thread);
+  static void detach(const StoppedThread &thread);
+  void await_main_settled() const;
+  void leave_signals_to_main(int tid);
 
   const Proc &proc_;
-  bool main_goes_on_ = false;
-  const StoppedThread *ready_[kTogether]; // to be let go at once
+  uint64_t main_takes_ = 0;         // signals to the process, once it goes on
+  StoppedThread *ready_[kTogether]; // to be let go at once
   size_t ready_count_ = 0;
 };
 

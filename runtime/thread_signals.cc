@@ -37,12 +37,14 @@ ThreadSignals signals_of(const Proc &proc, int tid) {
   return signals;
 }
 
-void await_main_took_signals(const Proc &proc) {
+bool await_main_took_signals(const Proc &proc) {
   constexpr uint64_t kLimit = 100'000'000, kStep = 20'000;
   uint64_t deadline = sys::now_ns() + kLimit;
-  for (ThreadSignals main = signals_of(proc, proc.pid()); (main.shared & main.due()) != 0 && sys::now_ns() < deadline;
-       main = signals_of(proc, proc.pid()))
-    sys::sleep_ns(kStep);
+  for (;; sys::sleep_ns(kStep)) {
+    ThreadSignals main = signals_of(proc, proc.pid());
+    if ((main.shared & main.due()) == 0) return true;
+    if (sys::now_ns() >= deadline) return false;
+  }
 }
 
 } // namespace castaway

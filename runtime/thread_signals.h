@@ -27,7 +27,8 @@ struct ThreadSignals {
 
 ThreadSignals signals_of(const Proc &proc, int tid);
 
-// Sleeps until main runs no handler for a signal to the process that it would take, a moment at most.
-void await_main_took_signals(const Proc &proc);
+// Sleeps until main runs no handler for a signal to the process that it would take, a moment at most. False where there
+// still is one.
+bool await_main_took_signals(const Proc &proc);
 
 } // namespace castaway

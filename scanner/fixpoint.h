@@ -40,8 +40,8 @@ public:
   size_t watches() const { return watches_.size(); }
   // Scans the threads that are live so far, and no more.
   void admit_all(Marker &marker);
-  // Marks from the live threads until nothing changes; the roots have been scanned before. More may be scanned after,
-  // and this called again, but for threads that wait once the watches are cleared.
+  // Marks from the live threads until nothing changes; the roots have been scanned before. May be called again when
+  // more has been. After clear_watches() it wakes nobody any more.
   void run(Marker &marker);
   // The phases to come have another use for that state.
   void clear_watches();

@@ -62,8 +62,9 @@ struct ThreadImage {
 struct PastLeak {
   uintptr_t begin;
   uint64_t first_safepoint;
-  bool settled =
-      false; // the same block still, to which nothing pointed then, late roots included: nor can anything now
+  // The same block still, to which nothing pointed then, late roots included. So nothing can now, as far as pointers
+  // can be seen.
+  bool settled = false;
 };
 
 // What the side table knows of a flagged block. Sorted by address.
@@ -81,8 +82,8 @@ struct BlockNote {
 // Roots that are dear to look at, and are only asked for where it matters what they hold.
 class LateRoots {
 public:
-  // Called once at most. Ranges as in Image::roots.
-  virtual std::span<const Range> bring() = 0;
+  // Called once at most. Ranges as in Image::roots. False: more pointers are hidden there (Image::pointers_hidden).
+  virtual bool bring(std::span<const Range> &found) = 0;
 
 protected:
   ~LateRoots() = default;

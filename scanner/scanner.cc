@@ -29,6 +29,7 @@ struct Scanner::State {
 
   bool build(const Image &image, Crew *crew, Workspace &workspace);
   bool mark_roots(const Image &image, Crew *crew, Workspace &workspace);
+  void mark_all();
   bool mark_together(std::span<const Range> roots, Crew &crew, Workspace &workspace);
   bool needs_late_roots(const Image &image);
 };
@@ -38,7 +39,9 @@ bool Scanner::run() {
   if (!state_->mark_roots(image_, crew_, workspace_)) return false;
   state_->fixpoint.run(state_->marker);
   if (image_.late_roots && state_->needs_late_roots(image_)) {
-    for (const Range &root : image_.late_roots->bring()) state_->marker.scan<Phase::live>(root);
+    std::span<const Range> late;
+    if (!image_.late_roots->bring(late)) state_->mark_all();
+    for (const Range &root : late) state_->marker.scan<Phase::live>(root);
     state_->fixpoint.run(state_->marker);
   }
   state_->fixpoint.clear_watches();
@@ -74,14 +77,16 @@ bool Scanner::State::mark_roots(const Image &image, Crew *crew, Workspace &works
   marker.consider<Phase::live>(image.root_values);
   for (const BlockNote &note : image.notes)
     if (note.ignored && objects.heap().decode(note.begin)) marker.mark<Phase::live>(note.begin);
-  if (image.pointers_hidden) {
-    objects.heap().sweep([&](const Block &block) { marker.mark<Phase::live>(block.begin); });
-    for (size_t i = 0; i < objects.index().size(); ++i)
-      if (objects.index()[i].thread != Extent::kHeap) marker.mark<Phase::live>(kIndexed | i);
-  }
+  if (image.pointers_hidden) mark_all();
   if (markers > 1) return mark_together(image.roots, *crew, workspace);
   for (const Range &root : image.roots) marker.scan<Phase::live>(root);
   return true;
+}
+
+void Scanner::State::mark_all() {
+  objects.heap().sweep([&](const Block &block) { marker.mark<Phase::live>(block.begin); });
+  for (size_t i = 0; i < objects.index().size(); ++i)
+    if (objects.index()[i].thread != Extent::kHeap) marker.mark<Phase::live>(kIndexed | i);
 }
 
 bool Scanner::State::mark_together(std::span<const Range> roots, Crew &crew, Workspace &workspace) {
@@ -107,7 +112,7 @@ bool Scanner::State::mark_together(std::span<const Range> roots, Crew &crew, Wor
 // not have been looked for in them before.
 bool Scanner::State::needs_late_roots(const Image &image) {
   if (!fixpoint.all_live()) return true;
-  fixpoint.clear_watches(); // on whom nobody waits any more
+  fixpoint.clear_watches(); // nobody is left to be woken, and what is watched is not looked at as unreached
   return marker.live_blocks() != objects.totals().blocks && !all_settled(image, objects);
 }
 

@@ -98,8 +98,7 @@ bool Scouts::take_tables() {
     return table.data() != nullptr;
   };
   return take(scouts_, kScouts) && take(chains_, kChains) && take(slots_, kSlots) &&
-         take(loose_ends_, kLessons + kChains) &&
-         take(open_, objects_->leaf_begins().size() * kLeafWords);
+         take(loose_ends_, kLessons + kChains) && take(open_, objects_->leaf_begins().size() * kLeafWords);
 }
 
 // No more is looked at than may have blocks. `met`: by chain 0.

@@ -50,8 +50,8 @@ public:
   void copy_explored(size_t window, std::span<uint64_t, WindowQueue::kGranules / 64> to) const;
   // After Found::all: what the pointers that lead on point to where that is nothing of the list's, to be looked at.
   std::span<const uintptr_t> loose_ends() const { return loose_ends_.first(loose_count_); }
-  // After Found::all: the pointer that leads on in this block, where that has been followed, to what was explored or met
-  // before or is a loose end; null where it has not. Inlined: it is asked of every block.
+  // After Found::all: the pointer that leads on in this block, where that has been followed, to what was explored or
+  // met before or is a loose end; null where it has not. Inlined: it is asked of every block.
   const Word *lead_of(const Block &block) const {
     if (block.size != size_) return nullptr;
     const Leaf &leaf = objects_->leaf(block.begin);

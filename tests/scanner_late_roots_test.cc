@@ -11,13 +11,15 @@ class Late final : public LateRoots {
 public:
   explicit Late(World &world) { world.late_roots = this; }
 
-  std::span<const Range> bring() override {
+  bool bring(std::span<const Range> &found) override {
     ++asked;
-    return ranges_;
+    found = ranges_;
+    return !hidden;
   }
   void point_at(uintptr_t value) { words_[used_++] = value; }
 
   int asked = 0;
+  bool hidden = false;
 
 private:
   uintptr_t words_[512] = {};
@@ -108,6 +110,18 @@ TEST(LateRoots, WakeWhoWaitsOnWhatTheyReach) {
   EXPECT_TRUE(scan.scanner.is_live(kept));
   EXPECT_EQ(leaks_of(scan), Leaks()); // the leaked thread retains its word
   EXPECT_EQ(late.asked, 1);
+}
+
+TEST(LateRoots, KeepAllWhereTheyHidePointers) {
+  World world;
+  Late late(world);
+  uintptr_t block = world.block(16);
+  lost_waiter(world);
+  late.hidden = true;
+  Scan scan(world);
+  EXPECT_EQ(leaks_of(scan), Leaks());
+  EXPECT_EQ(scan.leaked_threads(), 0u);
+  EXPECT_TRUE(scan.scanner.is_live(block));
 }
 
 // A block on which a thread waits that is live for another reason: nobody has reached it yet.

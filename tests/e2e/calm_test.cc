@@ -66,6 +66,7 @@ const CalmCase kCases[] = {
     {"signals", 2},
     // calm_signals.cc
     {"interrupted_calls", 3, "20ms"},
+    {"ended_calls", 3, "20ms"},
     {"nobody_signals", 3, "20ms"},
     {"credentials", 1, "20ms"},
     {"fetched_signals", 3, "20ms"},

@@ -120,38 +120,6 @@ TEST_P(Refuted, OnlyWhatWasConfirmedCounts) {
   }
 }
 
-bool spared_shared_memory(const Profile &profile) {
-  return profile.data().comment(castaway::kScan).ends_with(", none for shared memory");
-}
-
-// Shared memory is read only where it could make a difference; and another block in the place of a leaked one is one.
-TEST(SharedMemory, IsReadForWhatWasNotLookedForThereBefore) {
-  Target target({program("hidden"), "block_replaced"});
-  target.await_ready();
-  for (bool spared : {false, false, true, true}) { // reported, watched, known for good
-    Profile profile = target.snap();
-    EXPECT_EQ(profile.totals().objects, 1) << profile.text();
-    EXPECT_EQ(spared_shared_memory(profile), spared);
-  }
-  revive(target);
-  for (int i = 0; i < 3; ++i) {
-    Profile profile = target.snap();
-    expect_nothing_leaked(profile);
-    EXPECT_EQ(refuted(profile), counts(0, 1));
-    EXPECT_FALSE(spared_shared_memory(profile));
-  }
-}
-
-TEST(SharedMemory, IsNotReadWhereNothingIsLost) {
-  Target target({program("hidden"), "block_replaced", "held"});
-  target.await_ready();
-  for (int i = 0; i < 2; ++i) {
-    Profile profile = target.snap();
-    expect_nothing_leaked(profile);
-    EXPECT_TRUE(spared_shared_memory(profile));
-  }
-}
-
 // A safepoint's reporter is at work.
 bool has_reporter(pid_t target) {
   std::vector<pid_t> helpers = helpers_of(target);
@@ -160,13 +128,100 @@ bool has_reporter(pid_t target) {
   });
 }
 
+// Suppressions so many that matching takes a while: hundreds of thousands of them, seconds.
+std::string slow_to_match(int count) {
+  std::string rules;
+  for (int i = 0; i < count; ++i) rules += "leak:*a*b*c*d*e*f*" + std::to_string(i) + "*\n";
+  return rules;
+}
+
+bool spared_shared_memory(const Profile &profile) {
+  return profile.data().comment(castaway::kScan).ends_with(", none for shared memory");
+}
+
+// The next periodic profile.
+Profile next(Target &target) {
+  const int before = target.safepoints();
+  EXPECT_TRUE(eventually([&] { return target.safepoints() > before; })) << target.process().errors();
+  return target.newest();
+}
+
+// Shared memory is read only where it could make a difference; and another block in the place of a leaked one is one.
+TEST(SharedMemory, IsReadForWhatWasNotLookedForThereBefore) {
+  Target target({program("hidden"), "block_replaced"}, {.interval = "200ms", .more = {"CASTAWAY_KEEP=100"}});
+  target.await_ready();
+  ASSERT_TRUE(eventually([&] { return target.safepoints() >= 8; })) << target.process().errors();
+  std::vector<Profile> profiles;
+  for (const std::string &path : target.profiles()) profiles.emplace_back(path);
+  size_t reported = 0;
+  while (reported < profiles.size() && profiles[reported].totals().objects == 0) ++reported;
+  ASSERT_LT(reported + 3, profiles.size());
+  EXPECT_TRUE(reported == 0 || !spared_shared_memory(profiles[reported - 1])); // seen for the first time
+  EXPECT_FALSE(spared_shared_memory(profiles[reported]));
+  EXPECT_FALSE(spared_shared_memory(profiles[reported + 1])); // watched from now on
+  EXPECT_TRUE(spared_shared_memory(profiles[reported + 2]));
+  EXPECT_TRUE(spared_shared_memory(profiles[reported + 3]));
+  EXPECT_EQ(target.newest().totals().objects, 1);
+  revive(target);
+  next(target); // may have begun before
+  for (int i = 0; i < 3; ++i) {
+    Profile profile = next(target);
+    expect_nothing_leaked(profile);
+    EXPECT_EQ(refuted(profile), counts(0, 1));
+    EXPECT_FALSE(spared_shared_memory(profile));
+  }
+}
+
+// While a profile is made, another block takes the place of one that was watched: it must not be watched in its stead.
+TEST(SharedMemory, IsReadForWhatCameWhileAProfileWasMade) {
+  TemporaryDirectory directory;
+  Target target(
+      {program("hidden"), "block_replaced"},
+      {.interval = "100ms",
+       .more = {"CASTAWAY_KEEP=100", "CASTAWAY_SUPPRESSIONS=" + directory.file("slow", slow_to_match(400'000))}});
+  target.await_ready();
+  ASSERT_TRUE(eventually([&] {
+    return target.safepoints() > 0 && spared_shared_memory(target.newest()) && target.newest().totals().objects == 1;
+  })) << target.process().errors();
+  ASSERT_TRUE(eventually([&] { return !has_reporter(target.process().pid()); }));
+  ASSERT_TRUE(eventually([&] { return has_reporter(target.process().pid()); }));
+  revive(target);
+  EXPECT_TRUE(has_reporter(target.process().pid())) << "too fast";
+  next(target); // from before
+  for (int i = 0; i < 3; ++i) {
+    Profile profile = next(target);
+    expect_nothing_leaked(profile);
+    EXPECT_EQ(refuted(profile), counts(0, 1));
+  }
+}
+
+TEST(SharedMemory, IsSparedWhereNothingIsLostButNowAndThen) {
+  Target target({program("hidden"), "block_replaced", "held"}, {.interval = "50ms", .more = {"CASTAWAY_KEEP=100"}});
+  target.await_ready();
+  ASSERT_TRUE(eventually([&] { return target.safepoints() >= 18; })) << target.process().errors();
+  for (const std::string &path : target.profiles()) {
+    Profile profile(path);
+    expect_nothing_leaked(profile);
+    const std::string number(profile.data().comment(castaway::kSafepoint));
+    EXPECT_EQ(spared_shared_memory(profile), std::stoi(number) % 16 != 0) << number;
+  }
+}
+
+TEST(SharedMemory, IsReadWhereWhatIsFoundIsReportedAtOnce) {
+  Target on_demand({program("hidden"), "block_replaced", "held"});
+  on_demand.await_ready();
+  EXPECT_FALSE(spared_shared_memory(on_demand.snap()));
+  Target unconfirmed({program("hidden"), "block_replaced", "held"},
+                     {.interval = "50ms", .more = {"CASTAWAY_CONFIRM=1"}});
+  unconfirmed.await_ready();
+  EXPECT_FALSE(spared_shared_memory(next(unconfirmed)));
+}
+
 // Freed while the profile that reports it is still being made: nobody watches it yet.
 TEST(RefutedAtOnce, IsCountedToo) {
   TemporaryDirectory directory;
-  std::string slow; // to match with: seconds
-  for (int i = 0; i < 400'000; ++i) slow += "leak:*a*b*c*d*e*f*" + std::to_string(i) + "*\n";
   Target target({program("hidden"), "block_freed"},
-                {.more = {"CASTAWAY_SUPPRESSIONS=" + directory.file("suppressions", slow)}});
+                {.more = {"CASTAWAY_SUPPRESSIONS=" + directory.file("suppressions", slow_to_match(400'000))}});
   target.await_ready();
   Process snap({{castaway(), "snap", "--wait", std::to_string(target.process().pid())}});
   ASSERT_TRUE(eventually([&] { return has_reporter(target.process().pid()); }));

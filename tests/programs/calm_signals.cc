@@ -125,6 +125,44 @@ int interrupted_calls(int argc, char **argv) {
   return done(argv);
 }
 
+// A signal to a thread that waits ends its call, whatever is just done to it: the call is not made again behind it.
+struct Waiter {
+  std::atomic<pid_t> tid = 0;
+  std::atomic<long> ended = 0;
+  pthread_t thread = {};
+};
+
+void *wait_again_and_again(void *place) {
+  auto &waiter = *static_cast<Waiter *>(place);
+  waiter.tid = gettid();
+  epoll_event event;
+  for (int empty = epoll_create1(0);; ++waiter.ended) {
+    handled_here = 0;
+    while (handled_here == 0) epoll_wait(empty, &event, 1, -1);
+  }
+}
+
+int ended_calls(int argc, char **argv) {
+  struct sigaction action {};
+  action.sa_sigaction = on_alarm;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGUSR1, &action, nullptr);
+  static Waiter waiters[24];
+  for (Waiter &waiter : waiters) pthread_create(&waiter.thread, nullptr, wait_again_and_again, &waiter);
+  size_t next = 0;
+  repeat(span_of(argc, argv), [&next] {
+    Waiter &waiter = waiters[next++ % std::size(waiters)];
+    while (waiter.tid == 0) usleep(100);
+    support::await_blocked(waiter.tid);
+    long before = waiter.ended;
+    pthread_kill(waiter.thread, SIGUSR1);
+    Clock::time_point late = Clock::now() + Milliseconds(5000);
+    while (waiter.ended == before && Clock::now() < late) usleep(20);
+    return expect(waiter.ended != before, "a call went on behind signal %zu", next);
+  });
+  return done(argv);
+}
+
 // Every signal number that a program can have a handler for: none of them runs, and masks stay as they are.
 int nobody_signals(int argc, char **argv) {
   for (int number = 1; number <= SIGRTMAX; ++number) {
@@ -200,10 +238,8 @@ int credentials(int argc, char **argv) {
 }
 
 constexpr Case kCases[] = {
-    {"credentials", credentials},
-    {"interrupted_calls", interrupted_calls},
-    {"nobody_signals", nobody_signals},
-    {"fetched_signals", fetched_signals},
+    {"credentials", credentials},       {"interrupted_calls", interrupted_calls}, {"ended_calls", ended_calls},
+    {"nobody_signals", nobody_signals}, {"fetched_signals", fetched_signals},
 };
 
 } // namespace
