@@ -5,7 +5,8 @@
 //   - private anonymous memory that the application mapped itself, that was there before main, or in which there is no
 //     heap block; the rest of what an allocator mapped is free memory and its own tables, and no root;
 //   - what the program declared to be a root;
-//   - private mappings of files that were written to; shared memory; what was written and may not be read now;
+//   - private mappings of files that were written to; what was written and may not be read now;
+//   - shared memory, which may be left for later (bring());
 //   - where of all that the program can execute what it has written (a JIT compiler's code): pointers at any byte;
 //   - of live threads: stack, static TLS, descriptor, registers (ThreadImage, decided by the scanner).
 //   - the descriptor of a thread that has ended and can still be joined: what it returned is there.
