@@ -48,6 +48,7 @@ template <typename T> T *room(size_t count) {
 class MappedWorkspace final : public Workspace {
 public:
   void *take(size_t bytes) override { return sys::map_memory(bytes ? bytes : 1); }
+  void *take_touched(size_t bytes) override { return sys::map_memory(bytes ? bytes : 1, MAP_POPULATE); }
 };
 
 // So that the target's own threads win: they get ten times as much of a processor that both want. Not less than this,

@@ -42,9 +42,9 @@ inline long write_all(int fd, const void *from, size_t size) {
   return 0;
 }
 
-// Fresh zeroed memory, or null. Reserved only: pages come when touched.
-inline void *map_memory(size_t size) {
-  long p = call(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+// Fresh zeroed memory, or null. Reserved only: pages come when touched, or at once with MAP_POPULATE.
+inline void *map_memory(size_t size, int more = 0) {
+  long p = call(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | more, -1, 0);
   return p < 0 && p > -4096 ? nullptr : reinterpret_cast<void *>(p);
 }
 inline void unmap_memory(void *at, size_t size) { call(SYS_munmap, at, size); }

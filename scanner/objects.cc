@@ -23,7 +23,7 @@ bool Objects::build(const Image &image, Crew *crew, Workspace &workspace) {
   take_totals(inventory.all());
   std::span<Extent> ranges = list_thread_memory(image, workspace);
   if (!ranges.data() || !merge_into_index(ranges, inventory.large(), workspace)) return false;
-  if (!build_leaves(workspace)) return false;
+  if (!build_leaves(crew && crew->size_for(totals_.bytes) > 1, workspace)) return false;
   link_index();
   find_hole();
   return true;
@@ -70,7 +70,7 @@ bool Objects::merge_into_index(std::span<Extent> ranges, std::span<const Block> 
   return true;
 }
 
-bool Objects::build_leaves(Workspace &workspace) {
+bool Objects::build_leaves(bool for_several, Workspace &workspace) {
   if (bounds_.empty()) return true;
   first_leaf_ = bounds_.begin >> HeapMap::kLeafBits;
   size_t last_leaf = (bounds_.end - 1) >> HeapMap::kLeafBits;
@@ -94,7 +94,7 @@ bool Objects::build_leaves(Workspace &workspace) {
     leaf.layered = overlaps_;
     leaf.plain = !overlaps_;
     all_plain_ &= leaf.plain;
-    leaf.states = take_table<uint64_t>(workspace, 2 * HeapMap::kLeafGranules / 64).data();
+    leaf.states = take_table<uint64_t>(workspace, 2 * HeapMap::kLeafGranules / 64, for_several).data();
     complete &= leaf.states != nullptr;
   });
   return complete;

@@ -149,7 +149,7 @@ private:
   void take_totals(const HeapTally &all);
   std::span<Extent> list_thread_memory(const Image &image, Workspace &workspace);
   bool merge_into_index(std::span<Extent> ranges, std::span<const Block> large, Workspace &workspace);
-  bool build_leaves(Workspace &workspace);
+  bool build_leaves(bool for_several, Workspace &workspace);
   void link_index();
   void find_hole();
   Leaf &leaf_of(uintptr_t address) { return leaves_[(address >> HeapMap::kLeafBits) - first_leaf_]; }

@@ -24,6 +24,8 @@ namespace castaway {
 class Workspace {
 public:
   virtual void *take(size_t bytes) = 0;
+  // The same, all of it touched: threads that share memory stop each other when one touches a page of it first.
+  virtual void *take_touched(size_t bytes) { return take(bytes); }
 
 protected:
   ~Workspace() = default;

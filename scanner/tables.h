@@ -15,12 +15,13 @@
 namespace castaway {
 
 // `count` zeroed elements; data() is null if and only if there is no memory, even where `count` is 0.
-template <typename T> std::span<T> take_table(Workspace &workspace, size_t count) {
+// `touched`: see Workspace.
+template <typename T> std::span<T> take_table(Workspace &workspace, size_t count, bool touched = false) {
   static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
   size_t bytes = 0;
   // NOLINTNEXTLINE(bugprone-sizeof-expression): elements may be pointers
   if (__builtin_mul_overflow(count ? count : 1, sizeof(T), &bytes)) return {};
-  T *data = static_cast<T *>(workspace.take(bytes));
+  T *data = static_cast<T *>(touched ? workspace.take_touched(bytes) : workspace.take(bytes));
   return {data, data ? count : 0};
 }
 
