@@ -257,12 +257,12 @@ void make_unseen(StoppedThread &thread, const Proc &proc, StopWay way) {
   const Rule *rule = rule_of(arch::call_number(thread.registers));
   if (!rule || arch::call_result(thread.registers) != -EINTR) return;
   uint64_t sleeps = rule->timeout == Timeout::receive_option ? sleeps_of(thread.tid, proc) : 0;
-  thread.registers_changed = true;
   if (shorten(thread, *rule, sleeps, proc)) {
     make_again(thread, way);
     thread.was_interrupted = true;
   } else {
     arch::set_call_result(thread.registers, -EAGAIN);
+    thread.registers_changed = true;
   }
 }
 
@@ -276,16 +276,18 @@ void make_again(StoppedThread &thread, StopWay way) {
 
 void note_main_goes_on(const ThreadSignals &signals) { main_blocks = signals.blocked; }
 
-void keep_interruption(StoppedThread &thread, const ThreadSignals &signals) {
-  if (arch::kGoesByResult) return; // the kernel does
+bool keep_interruption(StoppedThread &thread, const Proc &proc) {
+  if (arch::kGoesByResult || !thread.was_interrupted) return false;
+  ThreadSignals signals = signals_of(proc, thread.tid);
   uint64_t due = signals.due();
   // Of what was sent to the process main gets what it does not block, and another signal the first of those who take
   // it.
   due &= signals.own | (main_blocks & ~taken);
   taken |= due & signals.shared;
-  if (due == 0) return;
+  if (due == 0) return false;
   arch::step_over_call(thread.registers);
   arch::set_call_result(thread.registers, -EINTR);
+  return true;
 }
 
 } // namespace castaway

@@ -24,9 +24,9 @@ void make_unseen(StoppedThread &thread, const Proc &proc, StopWay way);
 void make_again(StoppedThread &thread, StopWay way);
 
 // Right before a thread goes on after ptrace whose call is made again: takes that back where a handler of the program's
-// is about to run in it, going by its signals, if that is not left to the kernel. Threads stopped by a signal look for
-// themselves (pending_signals.h).
-void keep_interruption(StoppedThread &thread, const ThreadSignals &signals);
+// is about to run in it, if that is not left to the kernel. Whether it has changed the registers. Threads stopped by a
+// signal look for themselves (pending_signals.h).
+bool keep_interruption(StoppedThread &thread, const Proc &proc);
 // Main is the first to go on, and takes signals to the process that it does not block.
 void note_main_goes_on(const ThreadSignals &signals);
 

@@ -13,6 +13,7 @@
 #include "runtime/memory.h"
 #include "runtime/side_table.h"
 #include "runtime/tracking.h"
+#include "scanner/tables.h"
 
 #include <csignal>
 #include <new>
@@ -274,9 +275,6 @@ void Snapshot::find_roots() {
   for (size_t i = 0; i < thread_count_; ++i) stopped[i] = *facts_[i].stopped, memory[i] = facts_[i].memory;
   bool leader_lives = thread_count_ > 0 && images_[0].is_main;
   finder_->find({stopped, thread_count_}, {memory, thread_count_}, leader_lives, may_spare_shared());
-  roots_ = finder_->roots();
-  code_ = finder_->code();
-  shared_swapped_ = finder_->shared_swapped();
 }
 
 // Shared memory is read late, if at all, and changes meanwhile: so not where what is found is reported at once. Nor
@@ -311,10 +309,9 @@ void Snapshot::read_past() {
   size_t at = 0;
   for (size_t i = 0; i < past_.size(); ++i) {
     const PastBlock &past = history_.blocks[i];
-    while (at < notes_.size() && notes_[at].begin < past.begin) ++at;
+    const BlockNote *note = entry_at(notes_, at, past.begin);
     // Watched at the last stop and still: it is the block that was found leaked then.
-    bool watched = at < notes_.size() && notes_[at].begin == past.begin && notes_[at].watched;
-    past_[i] = {past.begin, past.first_safepoint, past.watched && watched};
+    past_[i] = {past.begin, past.first_safepoint, past.watched && note && note->watched};
   }
 }
 
@@ -322,11 +319,11 @@ void Snapshot::scan() {
   auto *image = new (room<Image>(1)) Image{};
   image->heap = &heap_map;
   image->threads = images_;
-  image->roots = roots_;
-  image->code = code_;
+  image->roots = finder_->roots();
+  image->code = finder_->code();
   image->root_values = kernel_roots_.values();
-  image->pointers_hidden = pointers_hidden_ =
-      kernel_roots_.incomplete() || kernel_roots_.holds_hidden(*vmas_) || api::roots_lost() || shared_swapped_;
+  image->pointers_hidden = pointers_hidden_ = kernel_roots_.incomplete() || kernel_roots_.holds_hidden(*vmas_) ||
+                                              api::roots_lost() || finder_->shared_swapped();
   image->notes = notes_;
   image->past = past_;
   image->safepoint = safepoint_.number;
@@ -337,7 +334,6 @@ void Snapshot::scan() {
   uint64_t begin = sys::now_ns();
   if (!scanner_->run()) sys::exit_group(kSnapshotNoMemory);
   mark_ns_ = sys::now_ns() - begin;
-  roots_complete_ = finder_->complete();
   bool failed = false;
   const Config &config = *safepoint_.config;
   LeakContext context{safepoint_.number, config.confirm, safepoint_.stopped_ns, config.sample_bytes <= 1};
@@ -399,9 +395,8 @@ std::span<PastBlock> Snapshot::judge_blocks() {
   std::span<PastBlock> now = {room<PastBlock>(leaked.size()), leaked.size()};
   size_t at = 0;
   for (size_t i = 0; i < leaked.size(); ++i) {
-    while (at < history_.blocks.size() && history_.blocks[at].begin < leaked[i].begin) ++at;
-    bool known = at < history_.blocks.size() && history_.blocks[at].begin == leaked[i].begin;
-    bool before = known && history_.blocks[at].reported;
+    const PastBlock *past = entry_at(history_.blocks, at, leaked[i].begin);
+    bool before = past && past->reported;
     bool confirmed = safepoint_.number - leaked[i].first_safepoint + 1 >= safepoint_.config->confirm;
     bool reported = before || confirmed || safepoint_.trigger != Trigger::periodic;
     bool watched = leaked[i].note && leaked[i].note->watched;

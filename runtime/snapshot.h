@@ -88,10 +88,7 @@ private:
   std::span<ThreadImage> images_;
   std::span<ThreadFacts> facts_;
   size_t thread_count_ = 0;
-  std::span<const Range> roots_, code_;
-  bool roots_complete_ = true;
   RootFinder *finder_ = nullptr;
-  bool shared_swapped_ = false;
   bool pointers_hidden_ = false;
   std::span<const BlockNote> notes_;
   History history_;

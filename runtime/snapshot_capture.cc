@@ -215,12 +215,12 @@ void Snapshot::write_call_stacks(CaptureWriter &writer) {
 
 void Snapshot::write_notes(CaptureWriter &writer) {
   Text<2048> notes;
-  if (!roots_complete_) notes << "too many mappings: some memory was not looked at\n";
+  if (!finder_->complete()) notes << "too many mappings: some memory was not looked at\n";
   if (kernel_roots_.incomplete()) {
     notes << "pointers held by epoll, timers or queued signals could not all be read: all memory counts as live\n";
   } else if (api::roots_lost()) {
     notes << "more roots were declared than there is room for: all memory counts as live\n";
-  } else if (shared_swapped_) {
+  } else if (finder_->shared_swapped()) {
     notes << "shared memory is swapped out: all memory counts as live\n";
   } else if (pointers_hidden_) {
     notes << "requests to io_uring or kernel AIO may be in flight, whose pointers cannot be seen: all memory counts as "

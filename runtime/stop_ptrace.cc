@@ -26,6 +26,8 @@ long move_registers(long request, StoppedThread &thread, const arch::RegisterSet
   return ptrace(request, thread.tid, set.note, reinterpret_cast<long>(&area));
 }
 
+void write_registers(StoppedThread &thread) { move_registers(PTRACE_SETREGSET, thread, arch::kRegisterSets[0]); }
+
 // Whether any of these signals to the process is pending, as far as a stopped thread of it can tell: in a microsecond,
 // where /proc takes 30.
 bool may_be_pending(int tid, uint64_t signals) {
@@ -99,15 +101,13 @@ bool PtraceStopper::run_on(size_t, StoppedThread &thread) {
 }
 
 void PtraceStopper::let_go(size_t, StoppedThread &thread) {
+  if (thread.registers_changed) write_registers(thread);
   if (thread.tid != proc_.pid()) {
-    write_registers(thread);
     ready_[ready_count_++] = &thread;
     if (ready_count_ == kTogether) flush();
     return;
   }
   ThreadSignals signals = signals_of(proc_, thread.tid);
-  if (thread.was_interrupted) keep_interruption(thread, signals);
-  write_registers(thread);
   detach(thread);
   note_main_goes_on(signals);
   main_takes_ = signals.handled & ~signals.blocked;
@@ -126,13 +126,8 @@ void PtraceStopper::await_main_settled() const {
 // looks before main does takes it. So there must be none when threads are let go, and all must have looked soon after.
 void PtraceStopper::flush() {
   for (size_t i = 0; i < ready_count_; ++i) {
-    StoppedThread &thread = *ready_[i];
-    leave_signals_to_main(thread.tid);
-    if (!arch::kGoesByResult && thread.was_interrupted) {
-      keep_interruption(thread, signals_of(proc_, thread.tid));
-      write_registers(thread);
-    }
-    detach(thread);
+    leave_signals_to_main(ready_[i]->tid);
+    detach(*ready_[i]);
   }
   ready_count_ = 0;
 }
@@ -142,10 +137,9 @@ void PtraceStopper::leave_signals_to_main(int tid) {
   if (!await_main_took_signals(proc_)) main_takes_ = 0; // it has been waited for enough
 }
 
-void PtraceStopper::write_registers(StoppedThread &thread) {
-  if (thread.registers_changed) move_registers(PTRACE_SETREGSET, thread, arch::kRegisterSets[0]);
+void PtraceStopper::detach(StoppedThread &thread) const {
+  if (keep_interruption(thread, proc_)) write_registers(thread);
+  ptrace(PTRACE_DETACH, thread.tid, 0, thread.signal);
 }
-
-void PtraceStopper::detach(const StoppedThread &thread) { ptrace(PTRACE_DETACH, thread.tid, 0, thread.signal); }
 
 } // namespace castaway

@@ -30,8 +30,7 @@ public:
 private:
   static constexpr size_t kTogether = 16;
 
-  static void write_registers(StoppedThread &thread);
-  static void detach(const StoppedThread &thread);
+  void detach(StoppedThread &thread) const;
   void await_main_settled() const;
   void leave_signals_to_main(int tid);
 

@@ -7,15 +7,16 @@
 // once a direct leak reaches it. So at the end the direct ones are unreached and the indirect ones settled.
 #include "scanner/leaks.h"
 
+#include "scanner/tables.h"
+
 namespace castaway {
 
 bool all_settled(const Image &image, const Objects &objects) {
   bool all = true;
   size_t at = 0;
   objects.visit_unreached([&](const Block &block) {
-    while (at < image.past.size() && image.past[at].begin < block.begin) ++at;
-    bool settled = at < image.past.size() && image.past[at].begin == block.begin && image.past[at].settled;
-    all = all && (settled || objects.is_loaders(block));
+    const PastLeak *past = entry_at(image.past, at, block.begin);
+    all = all && ((past && past->settled) || objects.is_loaders(block));
   });
   return all;
 }
@@ -84,19 +85,15 @@ void Leaks::break_cycles() {
 void Leaks::add_notes() {
   size_t at = 0;
   for (LeakedBlock &leak : blocks_) {
-    while (at < image_->notes.size() && image_->notes[at].begin < leak.begin) ++at;
-    if (at == image_->notes.size() || image_->notes[at].begin != leak.begin) continue;
-    leak.note = &image_->notes[at];
-    leak.size = objects_->exact_size(block_at(leak));
+    leak.note = entry_at(image_->notes, at, leak.begin);
+    if (leak.note) leak.size = objects_->exact_size(block_at(leak));
   }
 }
 
 void Leaks::add_past() {
   size_t at = 0;
   for (LeakedBlock &leak : blocks_) {
-    while (at < image_->past.size() && image_->past[at].begin < leak.begin) ++at;
-    if (at < image_->past.size() && image_->past[at].begin == leak.begin)
-      leak.first_safepoint = image_->past[at].first_safepoint;
+    if (const PastLeak *past = entry_at(image_->past, at, leak.begin)) leak.first_safepoint = past->first_safepoint;
   }
 }
 

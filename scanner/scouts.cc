@@ -44,19 +44,20 @@ Scouts::Found Scouts::explore(const PointerFilter &filter, std::span<const uintp
 bool Scouts::learn(std::span<const uintptr_t> addresses) {
   for (uintptr_t address : addresses) {
     uint32_t votes[kMostWords] = {};
+    Object lessons[kLessons];
     Block block = block_of(address);
     size_ = block.size;
     size_t count = 0;
     for (; count < kLessons && block && !is_met(block); block = block_of(address)) {
-      lessons_[count++] = block.begin;
-      address = find_lead(block, std::span(lessons_, count), votes);
+      lessons[count++] = block.begin;
+      address = find_lead(block, std::span(lessons, count), votes);
       if (!address) break;
     }
     const uint32_t *best = std::max_element(votes, votes + kMostWords);
     if (count < kLessons || !address || *best < kEnough || !take_tables()) continue;
     lead_ = static_cast<size_t>(best - votes) * sizeof(Word);
     aims_at_ = address - block_of(address).begin;
-    begin(lessons_);
+    begin(lessons);
     send(scouts_[0], address);
     return true;
   }
@@ -147,13 +148,6 @@ void Scouts::copy_explored(size_t window, std::span<uint64_t, WindowQueue::kGran
 }
 
 // --- on their way ----------------------------------------------------------------------------------------------------
-
-// REQUIRES: `begin` lies within the bounds.
-inline Scouts::Place Scouts::place_at(uintptr_t begin) const {
-  const Leaf &leaf = objects_->leaf(begin);
-  size_t granule = HeapMap::granule_in_leaf(begin);
-  return {begin, &open_[leaf.number * kLeafWords + granule / 64], uint64_t{leaf.codes != nullptr} << granule % 64};
-}
 
 inline void Scouts::send(Scout &scout, uintptr_t address) {
   scout.active = true;

@@ -53,11 +53,8 @@ public:
   // After Found::all: the pointer that leads on in this block, where that has been followed, to what was explored or
   // met before or is a loose end; null where it has not. Inlined: it is asked of every block.
   const Word *lead_of(const Block &block) const {
-    if (block.size != size_) return nullptr;
-    const Leaf &leaf = objects_->leaf(block.begin);
-    size_t granule = HeapMap::granule_in_leaf(block.begin);
-    bool open = open_[leaf.number * kLeafWords + granule / 64] >> granule % 64 & 1;
-    return leaf.plain && !open ? reinterpret_cast<const Word *>(block.begin + lead_) : nullptr;
+    if (block.size != size_ || !objects_->leaf(block.begin).plain || place_at(block.begin).is_new()) return nullptr;
+    return reinterpret_cast<const Word *>(block.begin + lead_);
   }
   // After Found::heads: calls visit(Object) for each head that is reached.
   template <typename Visit> void visit_heads(Visit visit) const {
@@ -99,7 +96,12 @@ private:
   bool take_tables();
   void begin(std::span<const Object> met);
   uint64_t starts_like(const uint8_t *codes) const;
-  Place place_at(uintptr_t begin) const;
+  // REQUIRES: `begin` lies within the bounds.
+  Place place_at(uintptr_t begin) const {
+    const Leaf &leaf = objects_->leaf(begin);
+    size_t granule = HeapMap::granule_in_leaf(begin);
+    return {begin, &open_[leaf.number * kLeafWords + granule / 64], uint64_t{leaf.codes != nullptr} << granule % 64};
+  }
   Place find_place(uintptr_t address) const;
   static void send(Scout &scout, uintptr_t address);
   void fetch() const;
@@ -114,7 +116,6 @@ private:
   Workspace *workspace_ = nullptr;
   PointerFilter filter_;
   std::span<uint64_t> open_; // for each granule, whether a block of the list's kind begins there that nobody has met
-  Object lessons_[kLessons];
   std::span<Scout> scouts_;
   std::span<Chain> chains_;
   std::span<uintptr_t> loose_ends_;

@@ -25,6 +25,13 @@ template <typename T> std::span<T> take_table(Workspace &workspace, size_t count
   return {data, data ? count : 0};
 }
 
+// Of a table sorted by `begin`, the entry with this one; null where there is none. `at`: where the last call of several
+// with ever higher values came to, 0 before the first.
+template <typename T> T *entry_at(std::span<T> table, size_t &at, uintptr_t begin) {
+  while (at < table.size() && table[at].begin < begin) ++at;
+  return at < table.size() && table[at].begin == begin ? &table[at] : nullptr;
+}
+
 // A table whose length is not known beforehand. Doubling leaves at most as much behind as it holds.
 template <typename T> class GrowingTable {
 public:

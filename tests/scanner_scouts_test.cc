@@ -25,21 +25,13 @@ public:
   // Blocks of so many bytes, in the order of addresses.
   std::vector<size_t> add(size_t count, size_t bytes = kBytes) {
     std::vector<size_t> added;
-    for (size_t i = 0; i < count; ++i) {
-      added.push_back(blocks_.size());
-      blocks_.push_back(world.block(bytes));
-      edges_.emplace_back();
-    }
+    for (size_t i = 0; i < count; ++i) added.push_back(note(world.block(bytes)));
     return added;
   }
   // Blocks far behind all others.
   std::vector<size_t> add_far(size_t count, size_t bytes = kBytes) {
     std::vector<size_t> added;
-    for (size_t i = 0; i < count; ++i) {
-      added.push_back(blocks_.size());
-      blocks_.push_back(world.block_at(far_ -= 80, bytes));
-      edges_.emplace_back();
-    }
+    for (size_t i = 0; i < count; ++i) added.push_back(note(world.block_at(far_ -= 80, bytes)));
     return added;
   }
   // In random order.
@@ -82,6 +74,12 @@ public:
   std::mt19937_64 random{1};
 
 private:
+  size_t note(uintptr_t block) {
+    blocks_.push_back(block);
+    edges_.emplace_back();
+    return blocks_.size() - 1;
+  }
+
   uintptr_t far_ = world.heap_range().end;
   std::vector<uintptr_t> blocks_;
   std::vector<std::vector<size_t>> edges_;
