@@ -4,6 +4,7 @@
 
 #include "runtime/memory.h"
 #include "runtime/range_list.h"
+#include "runtime/wiped.h"
 
 #include <cstring>
 
@@ -216,7 +217,12 @@ bool UncopiedMemory::complete(const TargetMaps &target, const Proc &self, const 
     readable = readable && for_each_flagged(target.smaps, "dc", [&](const Vma &vma) {
                  if (may_hold_pointers(vma) && !vma.range.contains(own_page)) note(vma, false);
                });
-  readable = readable && for_each_flagged(self.open("smaps"), "wf", [&](const Vma &vma) { note(vma, true); });
+  // Where pages have been put back, only smaps can tell.
+  if (range_count_ > 0 || !for_each_wiped(self, own, [&](const Vma &vma) { note(vma, true); }))
+    readable = readable && for_each_flagged(self.open("smaps"), "wf", [&](const Vma &vma) {
+                 auto same = [&](const UncopiedRange &one) { return one.range.begin == vma.range.begin; };
+                 if (std::none_of(found, found + count, same)) note(vma, true);
+               });
   mapped.release();
   if (!readable || !any || count == kMostRanges) return false; // `any`: of an ended process the file is empty
   std::sort(found, found + count, [](const auto &a, const auto &b) { return a.range.begin < b.range.begin; });

@@ -53,6 +53,7 @@ constexpr const char *kRoots[] = {
     "unforked_block",
     "unforked_stack",
     "wiped",
+    "wiped_page",
     "hole",
     "hole_of_block",
     "protected_file",

@@ -87,6 +87,11 @@ void in_wiped(Mode mode) {
   store_in(mapping, mode);
   advise(mapping, MADV_WIPEONFORK);
 }
+void in_wiped_page(Mode mode) { // a mapping that cannot be split
+  void *mapping = map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  store_in(mapping, mode);
+  advise(static_cast<char *>(mapping) + (kSize / 2 & ~size_t{4095}), MADV_WIPEONFORK, 4096);
+}
 void in_unforked_block(Mode mode) { // as RDMA libraries mark registered buffers
   auto **block = static_cast<void **>(aligned_alloc(4096, 4096));
   block[100] = secret(mode);
@@ -154,6 +159,7 @@ constexpr support::Case kCases[] = {
     {"unforked_block", in_unforked_block},
     {"unforked_stack", in_unforked_stack},
     {"wiped", in_wiped},
+    {"wiped_page", in_wiped_page},
     {"hole", in_hole},
     {"hole_of_block", in_hole_of_block},
     {"protected_file", in_protected_file},
