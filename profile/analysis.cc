@@ -3,6 +3,8 @@
 #include "profile/runtime_frames.h"
 #include "profile/waits.h"
 
+#include <unordered_set>
+
 namespace castaway {
 namespace {
 
@@ -40,6 +42,19 @@ Analysis::Analysis(const Capture &capture, const Modules &modules, Symbolizer &s
     threads_.push_back(std::move(thread));
   }
   note_missing(cut_stacks);
+  if (!reports_unconfirmed()) spare_running();
+}
+
+// A thread that runs stands somewhere else each time, and no report of a leak needs its lines.
+void Analysis::spare_running() {
+  std::unordered_set<uint64_t> sufficient, wanted;
+  for (const auto &thread : threads_) {
+    const bool runs = (thread.record->flags & kThreadWaiter) == 0 && thread.record->system_call < 0;
+    (runs ? sufficient : wanted).insert(thread.addresses.begin(), thread.addresses.end());
+  }
+  for (const auto address : capture_.all_call_stacks()) wanted.insert(address - 1);
+  for (const auto address : wanted) sufficient.erase(address);
+  symbols_.spare_lines_of(std::move(sufficient));
 }
 
 WaitKind Analysis::wait_of(const ThreadRecord &record, const std::vector<uint64_t> &addresses) {
@@ -81,8 +96,10 @@ std::string_view Analysis::module_path(uint64_t address) const {
 
 void Analysis::note_missing(size_t cut_stacks) {
   if (cut_stacks != 0) notes_.push_back(std::to_string(cut_stacks) + " thread stacks are incomplete");
+  // What is needed to name allocations is opened only later.
+  for (const auto address : capture_.all_call_stacks()) modules_.at(address - 1);
   size_t missing = 0;
-  for (const auto &module : modules_.all())
+  for (const auto &module : modules_.opened())
     if (!module.file && ++missing <= kMostMissingNamed) notes_.push_back(module.error);
   if (missing > kMostMissingNamed)
     notes_.push_back(std::to_string(missing - kMostMissingNamed) + " more mapped files cannot be read");

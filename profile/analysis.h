@@ -53,6 +53,7 @@ private:
   WaitKind wait_of(const ThreadRecord &record, const std::vector<uint64_t> &addresses);
   std::string creator(uint32_t stack);
   void note_missing(size_t cut_stacks);
+  void spare_running();
 
   const Capture &capture_;
   const Modules &modules_;

@@ -41,6 +41,8 @@ public:
   std::span<const std::byte> stack_of(const ThreadRecord &thread) const;
   // Innermost first; empty for id 0 and for ids that the capture does not have.
   std::span<const uint64_t> call_stack(uint32_t id) const;
+  // The return addresses of all of them.
+  std::span<const uint64_t> all_call_stacks() const { return pcs_; }
 
 private:
   struct Sections;

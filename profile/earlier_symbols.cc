@@ -14,9 +14,11 @@ bool has_source(const ProfileData &profile, const ProfileLocation &location) {
   return !profile.functions[location.lines[0].function].file.empty();
 }
 
-// With a symbol, or with a name that stands for none.
+// With a symbol, or with a name that stands for none. Not where lines were spared: that is a symbol without a place.
 bool is_complete(const ProfileData &profile, const ProfileLocation &location) {
-  return location.function_offset || (location.lines.size() == 1 && !has_source(profile, location));
+  if (location.function_offset) return true;
+  const bool is_fallback = profile.functions[location.lines[0].function].system_name.empty();
+  return location.lines.size() == 1 && is_fallback && !has_source(profile, location);
 }
 
 } // namespace

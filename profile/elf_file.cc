@@ -137,25 +137,36 @@ std::span<const std::byte> ElfFile::at(uint64_t address) const {
   return {};
 }
 
-std::span<const std::byte> ElfFile::section(std::string_view name) const {
+std::span<const std::byte> ElfFile::bytes_of(const Elf64_Shdr &section) const {
+  const auto rest = bytes_.subspan(std::min<uint64_t>(section.sh_offset, bytes_.size()));
+  return section.sh_type == SHT_NOBITS ? rest.first(0) : rest.first(std::min<uint64_t>(section.sh_size, rest.size()));
+}
+
+std::optional<Elf64_Shdr> ElfFile::find_section(std::string_view name) const {
   const auto header_at = [this](uint64_t i) {
     return header_.e_shoff > bytes_.size() ? std::nullopt
                                            : copy_from<Elf64_Shdr>(bytes_, header_.e_shoff + i * sizeof(Elf64_Shdr));
   };
-  const auto bytes_of = [this](const Elf64_Shdr &header) {
-    const auto rest = bytes_.subspan(std::min<uint64_t>(header.sh_offset, bytes_.size()));
-    return header.sh_type == SHT_NOBITS ? rest.first(0) : rest.first(std::min<uint64_t>(header.sh_size, rest.size()));
-  };
   const auto names = header_at(header_.e_shstrndx);
-  if (!names || header_.e_shentsize != sizeof(Elf64_Shdr)) return {};
+  if (!names || header_.e_shentsize != sizeof(Elf64_Shdr)) return std::nullopt;
   const auto text = bytes_of(*names);
   for (size_t i = 0; i < header_.e_shnum; i++) {
     const auto header = header_at(i);
     if (!header || header->sh_name >= text.size()) continue;
     const auto *begin = reinterpret_cast<const char *>(text.data()) + header->sh_name;
-    if (std::string_view(begin, strnlen(begin, text.size() - header->sh_name)) == name) return bytes_of(*header);
+    if (std::string_view(begin, strnlen(begin, text.size() - header->sh_name)) == name) return header;
   }
-  return {};
+  return std::nullopt;
+}
+
+std::span<const std::byte> ElfFile::section(std::string_view name) const {
+  const auto header = find_section(name);
+  return header ? bytes_of(*header) : std::span<const std::byte>();
+}
+
+bool ElfFile::is_compressed(std::string_view section) const {
+  const auto header = find_section(section);
+  return header && (header->sh_flags & SHF_COMPRESSED) != 0;
 }
 
 bool ElfFile::covers(uint64_t address) const {

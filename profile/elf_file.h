@@ -50,6 +50,7 @@ public:
   std::span<const std::byte> at(uint64_t address) const;
   // The section of this name as the file has it, perhaps compressed; empty where there is none.
   std::span<const std::byte> section(std::string_view name) const;
+  bool is_compressed(std::string_view section) const;
   // Whether a segment covers `address`, with bytes in the file or zeros behind them.
   bool covers(uint64_t address) const;
   // What to subtract from an address in `mapping` to get the virtual address in this file; nullopt if no segment (no
@@ -60,6 +61,8 @@ private:
   ElfFile(std::string path, std::span<const std::byte> bytes, bool mapped)
       : path_(std::move(path)), bytes_(bytes), mapped_(mapped) {}
   static Result<std::shared_ptr<const ElfFile>> parse(std::unique_ptr<ElfFile> file);
+  std::optional<Elf64_Shdr> find_section(std::string_view name) const;
+  std::span<const std::byte> bytes_of(const Elf64_Shdr &section) const;
   bool read_headers();
   void read_build_id();
   void read_unwind_table();

@@ -2,19 +2,20 @@
 //
 // Every executable file mapping (and the vdso) belongs to one module; so do the other mappings of the same file at the
 // same distance, which hold its call frame information. A file that is gone or is no ELF file leaves its mappings with
-// a module without ELF file: addresses in it can still be named after the path.
+// a module without ELF file: addresses in it can still be named after the path. A file is opened when the first address
+// in it is asked for: a server maps forty libraries, and its stacks lie in two or three of them.
 //
-// Owner: the caller, who keeps the MemoryMap alive. Immutable. OFFLINE.
+// Owner: the caller, who keeps the MemoryMap alive. One thread, though all is const. OFFLINE.
 #pragma once
 
 #include "profile/elf_file.h"
 #include "profile/maps.h"
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace castaway {
@@ -32,7 +33,8 @@ public:
   Modules(const MemoryMap &map, uint64_t page_size, uint64_t pid);
 
   const MemoryMap &map() const { return map_; }
-  const std::vector<Module> &all() const { return modules_; }
+  // Those of which any address was asked for.
+  const std::deque<Module> &opened() const { return modules_; }
   // nullptr if `address` belongs to none.
   const Module *at(uint64_t address) const;
   const Module *of_mapping(int mapping) const;
@@ -41,14 +43,16 @@ public:
 
 private:
   using File = Result<std::shared_ptr<const ElfFile>>;
-  File open(const MemoryMapping &mapping, uint64_t pid) const;
-  int add(const MemoryMapping &mapping, const File &file, uint64_t page_size);
-  int adopt(const MemoryMapping &mapping) const;
+  using ByBias = std::map<uint64_t, int>;
+  void learn(const MemoryMapping &asked) const;
+  File open(const MemoryMapping &mapping) const;
+  int add(const MemoryMapping &mapping, const File &file, ByBias &known) const;
+  int adopt(const MemoryMapping &mapping, const ByBias &known) const;
 
   const MemoryMap &map_;
-  std::vector<Module> modules_;
-  std::vector<int> module_of_;                              // by mapping, -1 for none
-  std::map<std::pair<std::string, uint64_t>, int> by_path_; // and bias
+  uint64_t page_size_, pid_;
+  mutable std::deque<Module> modules_;
+  mutable std::vector<int> module_of_; // by mapping; kNone, or kNotAsked so far
 };
 
 } // namespace castaway

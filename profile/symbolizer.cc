@@ -49,19 +49,13 @@ int find_debug_information(Dwfl_Module *module, void **data, const char *name, D
   return dwfl_standard_find_debuginfo(module, data, name, base, file, link, checksum, found);
 }
 
-bool has_debug_file_of_build(const std::string &id) {
+std::string debug_path_of_build(const std::string &id) {
   constexpr size_t kDirectory = 2; // digits
-  if (id.size() <= kDirectory) return false;
-  const auto path = "/usr/lib/debug/.build-id/" + id.substr(0, kDirectory) + "/" + id.substr(kDirectory) + ".debug";
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored);
+  if (id.size() <= kDirectory) return "";
+  return "/usr/lib/debug/.build-id/" + id.substr(0, kDirectory) + "/" + id.substr(kDirectory) + ".debug";
 }
 
-// Whether there is debug information: in the file itself, or where find_debug_information() finds it.
-bool has_debug_information(const ElfFile &file) {
-  if (file.path().empty()) return false; // the vdso
-  if (!file.section(".debug_info").empty() || !file.section(".zdebug_info").empty()) return true;
-  if (has_debug_file_of_build(file.build_id())) return true;
+bool has_named_debug_file(const ElfFile &file) {
   const auto link = file.section(".gnu_debuglink");
   const auto *text = reinterpret_cast<const char *>(link.data());
   const std::string name(text, link.empty() ? 0 : strnlen(text, link.size()));
@@ -133,14 +127,15 @@ const Symbolized &Symbolizer::at(uint64_t address) {
   return known_.emplace(address, look_up(address)).first->second;
 }
 
-const Symbolized *Symbolizer::find_earlier(const Module &module, uint64_t address) {
+const Symbolized *Symbolizer::find_earlier(const Module &module, uint64_t address, bool spares_lines) {
   if (earlier_ == nullptr || !module.file) return nullptr;
   const auto &map = modules_.map();
   const auto &mapping = map.mappings()[static_cast<size_t>(map.find(address))];
   const auto find = [&] { return earlier_->find(module.file->build_id(), address - mapping.begin + mapping.offset); };
   auto found = find();
   // To read debug information takes longer than to read a profile.
-  while (found.symbols == nullptr && may_tell_more(module) && !symbols_.contains(&module) && earlier_->learn_more())
+  while (found.symbols == nullptr && !spares_lines && may_tell_more(module) && !debug_of(module).was_read &&
+         earlier_->learn_more())
     found = find();
   if (found.symbols == nullptr || (!found.final && may_tell_more(module))) return nullptr;
   // The same code may be mapped from a file with another name.
@@ -148,26 +143,43 @@ const Symbolized *Symbolizer::find_earlier(const Module &module, uint64_t addres
   return symbols.known || symbols.frames[0].function == fallback_name(address) ? &symbols : nullptr;
 }
 
-bool Symbolizer::may_tell_more(const Module &module) {
-  if (detail_ == SymbolDetail::names_only) return false;
-  const auto [known, is_new] = may_tell_more_.try_emplace(&module, true);
-  if (is_new && debug_path_.empty()) known->second = has_debug_information(*module.file);
-  return known->second;
+bool Symbolizer::spares_lines(const Module &module, uint64_t address) {
+  return spared_.contains(address) && debug_of(module).compressed && !debug_of(module).was_read;
+}
+
+// In the file itself, or where find_debug_information() finds it.
+Symbolizer::DebugInformation &Symbolizer::debug_of(const Module &module) {
+  const auto [known, is_new] = debug_.try_emplace(&module);
+  auto &debug = known->second;
+  if (!is_new || detail_ == SymbolDetail::names_only || !module.file || module.file->path().empty()) return debug;
+  const auto look_into = [&debug](const ElfFile &file) {
+    debug.exists = !file.section(".debug_info").empty() || !file.section(".zdebug_info").empty();
+    debug.compressed = file.is_compressed(".debug_info") || !file.section(".zdebug_info").empty();
+  };
+  look_into(*module.file);
+  if (!debug.exists && debug_path_.empty())
+    if (const auto file = ElfFile::open(debug_path_of_build(module.file->build_id()))) look_into(**file);
+  debug.exists = debug.exists || !debug_path_.empty() || has_named_debug_file(*module.file);
+  return debug;
 }
 
 Symbolized Symbolizer::look_up(uint64_t address) {
   Symbolized result;
   const auto *module = modules_.at(address);
+  const bool without_lines = module != nullptr && spares_lines(*module, address);
   if (module != nullptr)
-    if (const auto *known = find_earlier(*module, address)) return *known;
+    if (const auto *known = find_earlier(*module, address, without_lines)) return *known;
   auto *symbols = module == nullptr ? nullptr : &symbols_of(*module);
   if (symbols != nullptr && symbols->elf != nullptr) {
     const auto inside = address - module->bias;
     GElf_Off offset = 0;
     GElf_Sym symbol;
     const char *name = dwfl_module_addrinfo(symbols->elf, inside, &offset, &symbol, nullptr, nullptr, nullptr);
-    if (name != nullptr) result.offset = offset;
-    if (symbols->lines) result.frames = symbols->lines->at(inside);
+    if (name != nullptr && !without_lines) result.offset = offset;
+    if (symbols->lines && !without_lines) {
+      result.frames = symbols->lines->at(inside);
+      debug_of(*module).was_read = true;
+    }
     if (result.frames.empty() && name != nullptr) result.frames.push_back({function_name(name), name, "", 0});
     result.known = !result.frames.empty();
   }

@@ -5,6 +5,9 @@
 // symbol either, `module+0xoffset`. Files are opened when the first address in them is asked for, and every address is
 // looked up once.
 //
+// Debug information is often compressed, and to read one line of libc's takes 45 ms. So there are addresses of which
+// the function's name will do where that would have to be read for them alone.
+//
 // Owner: one thread, OFFLINE. A file that cannot be read leaves its addresses with their fallback names.
 #pragma once
 
@@ -16,6 +19,8 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
 namespace castaway {
@@ -52,6 +57,8 @@ public:
   Symbolizer(const Symbolizer &) = delete;
   Symbolizer &operator=(const Symbolizer &) = delete;
 
+  // Before any of these is asked for.
+  void spare_lines_of(std::unordered_set<uint64_t> addresses) { spared_ = std::move(addresses); }
   // `address`: of the instruction itself, or within the call instruction. The reference stays good.
   const Symbolized &at(uint64_t address);
   // A module's variable at `address`; nullopt where no module's data is.
@@ -59,10 +66,17 @@ public:
 
 private:
   struct ModuleSymbols;
+  struct DebugInformation {
+    bool exists = false;
+    bool compressed = false;
+    bool was_read = false;
+  };
 
-  const Symbolized *find_earlier(const Module &module, uint64_t address);
+  const Symbolized *find_earlier(const Module &module, uint64_t address, bool spares_lines);
   // Whether debug information may say more of it than its ELF symbols.
-  bool may_tell_more(const Module &module);
+  bool may_tell_more(const Module &module) { return debug_of(module).exists; }
+  bool spares_lines(const Module &module, uint64_t address);
+  DebugInformation &debug_of(const Module &module);
   Symbolized look_up(uint64_t address);
   ModuleSymbols &symbols_of(const Module &module);
   std::string fallback_name(uint64_t address) const;
@@ -71,9 +85,10 @@ private:
   SymbolDetail detail_;
   std::string debug_path_;
   EarlierSymbols *earlier_;
-  std::unordered_map<const Module *, bool> may_tell_more_;
+  std::unordered_map<const Module *, DebugInformation> debug_;
   std::unordered_map<const Module *, std::unique_ptr<ModuleSymbols>> symbols_;
   std::unordered_map<uint64_t, Symbolized> known_;
+  std::unordered_set<uint64_t> spared_;
 };
 
 } // namespace castaway

@@ -88,7 +88,8 @@ TEST(ProfileModules, KnowsOwnCodeVdsoAndLibraries) {
   EXPECT_TRUE(own->file->section(".no_such").empty());
   size_t without_file = 0;
   bool vdso = false;
-  for (const auto &module : modules.all()) {
+  for (size_t i = 0; i < map.mappings().size(); i++) (void)modules.of_mapping(static_cast<int>(i));
+  for (const auto &module : modules.opened()) {
     without_file += module.file == nullptr;
     vdso |= module.path == "[vdso]" && module.file != nullptr && module.file->unwind_table();
   }
@@ -103,11 +104,24 @@ TEST(ProfileModules, WhatIsNoElfFileHasAReason) {
                                      "4000-5000 r-xp 7f000000 00:00 5 /bin/true\n"
                                      "5000-6000 r-xp 7f000000 00:00 5 /no/such\n");
   const Modules modules(map, 4096, 0);
-  ASSERT_EQ(modules.all().size(), 5u);
   EXPECT_EQ(modules.at(0x1000)->error, "/etc/passwd: not a 64-bit little-endian ELF file");
   EXPECT_EQ(modules.at(0x2000)->error, "/dev/zero: not a regular file");
   EXPECT_EQ(modules.at(0x3000)->error, "/bin/true: deleted since it was mapped");
+  EXPECT_EQ(modules.at(0x4000)->error, "/bin/true: is not the file that was mapped");
   EXPECT_EQ(modules.at(0x5000)->error, "/no/such: No such file or directory");
+  EXPECT_EQ(modules.opened().size(), 5u);
+}
+
+TEST(ProfileModules, AreOpenedWhenTheyAreAskedFor) {
+  const auto map = *MemoryMap::parse(own_maps());
+  const Modules modules(map, 4096, 0);
+  EXPECT_TRUE(modules.opened().empty());
+  const auto *own = modules.at(reinterpret_cast<uint64_t>(&own_maps));
+  EXPECT_EQ(modules.at(reinterpret_cast<uint64_t>(&map)), nullptr) << "a stack";
+  for (size_t i = 0; i < map.mappings().size(); i++)
+    if (map.mappings()[i].path == own->path) (void)modules.of_mapping(static_cast<int>(i));
+  EXPECT_EQ(modules.opened().size(), 1u);
+  EXPECT_EQ(&modules.opened()[0], own);
 }
 
 TEST(ProfileModules, DeletedFilesAreReadThroughTheirProcess) {

@@ -119,6 +119,16 @@ std::string own_maps() {
   return text.str();
 }
 
+// Only where debug information is compressed (profile_lines_test.cc).
+TEST(Symbols, HaveLinesWhereverLinesAreCheap) {
+  const auto map = *MemoryMap::parse(own_maps());
+  const Modules modules(map, 4096, 0);
+  Symbolizer symbols(modules, SymbolDetail::full);
+  const auto address = reinterpret_cast<uint64_t>(&own_maps);
+  symbols.spare_lines_of({address});
+  EXPECT_TRUE(symbols.at(address).frames.back().file.ends_with("profile_symbols_test.cc"));
+}
+
 // libstdc++ is usually without debug information, and has a symbol for this.
 uint64_t address_of_terminate() { return reinterpret_cast<uint64_t>(dlsym(RTLD_DEFAULT, "_ZSt9terminatev")); }
 
@@ -141,7 +151,7 @@ std::string name_of_terminate(const std::string &earlier_name, std::optional<uin
   const auto &mapping = map.mappings()[static_cast<size_t>(map.find(address))];
   ProfileData before;
   before.mappings = {{mapping.begin, mapping.end, mapping.offset, mapping.path, modules.at(address)->file->build_id()}};
-  before.functions = {{earlier_name, earlier_name, ""}};
+  before.functions = {{earlier_name, earlier_offset ? earlier_name : "", ""}}; // a fallback is no symbol
   before.locations = {{address, 0, {{0, 0}}, earlier_offset}};
   EarlierSymbols earlier;
   earlier.add(before);
