@@ -22,12 +22,14 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from threading import BrokenBarrierError
 
 from measure import Bench, in_turn
 from plot import bar_chart, number
-from profiles import processes
-from server_load import SERVER_CPU, SERVERS, facts_of
-from visit import Broken, Visit, installed
+from profiles import processes, safepoint_times
+from server_load import SERVERS, visit_both
+from turns import Turns, compare
+from visit import Broken, installed
 
 HERE = pathlib.Path(__file__).resolve().parent
 MIB = 1024  # in KiB, as resident memory is counted
@@ -383,81 +385,63 @@ def sync(bench):
     return [table]
 
 
-def visit_server(bench, name, castaway, seconds, interval, skipped):
-    serve, _ = SERVERS[name]
+def visit_server(bench, name, seconds, interval, skipped):
+    """{key: number} of one visit to both servers at once, empty where one is broken."""
     out = bench.new_directory()
     out.chmod(0o777)
+    turns = Turns(skipped or 1.5, seconds)
     settings = {"CASTAWAY_OUTPUT": str(out / "profiles"), "CASTAWAY_LOG": "quiet", "CASTAWAY_INTERVAL": f"{interval}s"}
-    prefix = SERVER_CPU + [bench.build / "bin/castaway", "run", "--"] * castaway
-    visit = Visit(bench.build, skipped + seconds, prefix, settings if castaway else ())
     try:
-        return facts_of(serve(visit, skipped + seconds).after(skipped), out / "profiles" if castaway else None)
-    except (Broken, OSError, ValueError, KeyError) as broken:
-        bench.remark(f"{name}{', castaway' * castaway}: {' '.join(str(broken).split())[:300]}")
+        served = visit_both(bench.build, name, turns, [bench.build / "bin/castaway", "run", "--"], settings)
+        return compare(turns.turns, *served, safepoint_times(out / "profiles"))
+    except (Broken, BrokenBarrierError, OSError, ValueError, KeyError, statistics.StatisticsError) as broken:
+        bench.remark(f"{name}: {' '.join(str(broken).split())[:300]}")
         return {}
     finally:
-        visit.close()
         shutil.rmtree(out, ignore_errors=True)
 
 
-def visit_in_turn(bench, name, seconds, interval, skipped):
-    """{with castaway: {key: median}}; how much the plain runs differ among each other becomes a remark."""
-    found = {False: [], True: []}
-
-    def run(castaway):
-        found[castaway].append(visit_server(bench, name, castaway, seconds, interval, skipped))
-        return found[castaway][-1]
-
-    results = in_turn(bench.choose(1, 5), {castaway: lambda castaway=castaway: run(castaway) for castaway in found})
-    spreads = [spread([each[key] for each in found[False] if key in each]) for key in ("per_second", "p99_us")]
-    if None not in spreads:
-        bench.remark(f"{name}: half of the plain runs are within {spreads[0]:.1%} in throughput, {spreads[1]:.1%} in p99")
-    return results
-
-
-def spread(values):
-    """From the first to the third quartile, of the median."""
-    if len(values) < 2:
-        return None
-    first, middle, third = statistics.quantiles(values, n=4, method="inclusive")
-    return (third - first) / middle
-
-
 def servers(bench):
-    seconds, interval = bench.choose((4, 2), (12, 10))
+    seconds, interval = bench.choose((4, 2), (20, 10))
     table = Table(f"Servers under load, a safepoint every {interval} s", [
-        "", "requests/s, plain", "castaway", "throughput, ratio", "p99 us, plain", "castaway, outside safepoints",
-        "p99, ratio", "inside", "% of time inside", "longest, ms, plain", "castaway"],
-                  plot=("castaway / plain", [3, 6], False))
-    bench.remark("The server, and what castaway starts from it, has one processor, the load another one. Throughput and "
-                 "p99 are medians of quarter seconds; castaway's throughput is less by what safepoints took of it. A "
-                 "safepoint lasts from the stop until its report is written.")
+        "", "requests/s, plain", "castaway, outside safepoints", "ratio outside", "% lost to safepoints",
+        "throughput, ratio", "p99 us, plain", "castaway, outside safepoints", "p99, ratio", "inside", "% of time inside",
+        "longest, ms, plain", "castaway"], plot=("castaway / plain", [5, 8], False))
+    bench.remark("Two servers at a time, one with castaway, under loads that take turns of a quarter of a second. The "
+                 "servers, and what castaway starts, have one processor, the loads another one. Ratios are medians of turns "
+                 "by the two beside them; throughput's is less by what safepoints took of either. A safepoint lasts from "
+                 "the stop until its report is written.")
     bench.remark("PostgreSQL leaks a few blocks in each process at its start. Once these are known for good, from the "
-                 "fourth safepoint on, its shared memory need not be read: in its last row that has been reached, and "
-                 "there are two safepoints in the time measured. In the others there is one, the first.")
+                 "fourth safepoint on, its shared memory need not be read: in its last row that has been reached. In each "
+                 "row there are two safepoints of each process in the time measured.")
     settled = 3 * interval + 2  # three safepoints are over, with their reports
-    rows = [(name, name, seconds, 0) for name in SERVERS]
-    rows.append(("postgresql, from the fourth safepoint on", "postgresql", 2 * interval, settled))
-    for title, name, time_measured, skipped in rows:
+    rows = [(name, name, 0) for name in SERVERS]
+    rows.append(("postgresql, from the fourth safepoint on", "postgresql", settled))
+    for title, name, skipped in rows:
         _, programs = SERVERS[name]
         if missing := [each for each in programs if not installed(each)]:
             bench.remark(f"{name}: {missing[0]} is not installed")
-        results = {} if missing else visit_in_turn(bench, name, time_measured, interval, skipped)
-        table.rows.append([title, *server_cells(table, title, results)])
+        visits = [] if missing else [visit_server(bench, name, seconds, interval, skipped)
+                                     for _ in range(bench.choose(1, 5))]
+        table.rows.append([title, *server_cells(bench, table, title, visits)])
     return [table]
 
 
-def server_cells(table, name, results):
-    cells = []
-    for key in ("per_second", "p99_us"):
-        plain, ours = get(results, False, key), get(results, True, key)
-        cells += [shown(plain, "{:.0f}"), shown(ours, "{:.0f}"), shown(ratio(ours, plain))]
-        if key == "per_second":
-            table.bar_at_least(f"{name}: throughput, ratio", ratio(ours, plain), 0.98)
-        else:
-            table.bar_at_most(f"{name}: p99 outside safepoints, ratio", ratio(ours, plain), 1.05)
-    cells += [shown(get(results, True, "inside_p99_us"), "{:.0f}"), shown(get(results, True, "inside_percent"), "{:.1f}")]
-    return cells + [shown(get(results, castaway, "longest_ms"), "{:.1f}") for castaway in (False, True)]
+def server_cells(bench, table, name, visits):
+    def median(key):
+        values = [visit[key] for visit in visits if key in visit]
+        return statistics.median(values) if values else None
+
+    for key, what in (("ratio", "throughput"), ("p99_ratio", "p99")):
+        if values := sorted(visit[key] for visit in visits if key in visit):
+            bench.remark(f"{name}: {what} of each visit: {', '.join(f'{value:.3f}' for value in values)}")
+    table.bar_at_least(f"{name}: throughput, ratio", median("ratio"), 0.98, "{:.3f}")
+    table.bar_at_most(f"{name}: p99 outside safepoints, ratio", median("p99_ratio"), 1.05)
+    return [shown(median(key), form) for key, form in (
+        ("plain_per_second", "{:.0f}"), ("per_second", "{:.0f}"), ("outside_ratio", "{:.3f}"), ("lost_percent", "{:.1f}"),
+        ("ratio", "{:.3f}"), ("plain_p99_us", "{:.0f}"), ("p99_us", "{:.0f}"), ("p99_ratio", "{:.2f}"),
+        ("inside_p99_us", "{:.0f}"), ("inside_percent", "{:.1f}"), ("plain_longest_ms", "{:.1f}"),
+        ("longest_ms", "{:.1f}"))]
 
 
 def run_report(bench):

@@ -9,6 +9,7 @@
 // many ns it took, all as 64-bit integers of this machine. Exit status 1 if an answer is wrong.
 #include <algorithm>
 #include <arpa/inet.h>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -155,6 +156,7 @@ Measured load(const Protocol &protocol, std::vector<Connection> &connections, in
   for (int64_t time = 0; time < until;) {
     constexpr int kMost = 60'000; // ms
     int count = epoll_wait(poll, events.data(), static_cast<int>(events.size()), kMost);
+    if (count < 0 && errno == EINTR) continue; // it was stopped, and goes on
     if (count <= 0) die("no answer for a minute");
     for (int i = 0; i < count; ++i) {
       auto &from = *static_cast<Connection *>(events[static_cast<size_t>(i)].data.ptr);

@@ -1,86 +1,52 @@
-"""Servers under load, for bench.py: each a function of a zoo Visit and a time that returns what its requests took; and
-what of that fell into safepoints."""
+"""Servers under load, for bench.py: each a function of a visit and a time that returns what its requests took."""
 import array
 import os
 import signal
-import statistics
 import time
-from bisect import bisect_left
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 
-from profiles import safepoint_times
-from visit import Broken, free_port, installed
+from turns import SECOND, Served
+from visit import Broken, Visit, free_port, installed
 
 CLIENTS = 8
 # The server, and whatever castaway starts from it, has the first processor alone, the load the last one. So the server
 # is what limits the load, and all work of castaway's takes time from the server.
 SERVER_CPU, LOAD_CPU = (["taskset", "-c", str(cpu)] for cpu in (0, os.cpu_count() - 1))
-SECOND = 10**9
 
 
-@dataclass
-class Served:
-    """Requests, in the order of their answers; times are ns of the wall clock."""
+class Loaded(Visit):
+    """A visit whose load takes turns with another one's, as this side of theirs."""
 
-    times: list
-    latencies: list
+    def __init__(self, turns, side, *rest):
+        super().__init__(*rest)
+        self.turns, self.side = turns, side
 
-    def after(self, seconds):
-        """What was answered later than this after the first answer."""
-        first = bisect_left(self.times, self.times[0] + seconds * SECOND)
-        return Served(self.times[first:], self.latencies[first:])
-
-    def quarters(self, windows):
-        """(requests per second, p99 in us) of each quarter of a second that lies outside of these [(begin, end)]."""
-        quarter = SECOND // 4
-        for begin in range(self.times[0], self.times[-1] - quarter, quarter):
-            first, last = bisect_left(self.times, begin), bisect_left(self.times, begin + quarter)
-            if first < last and not any(one < begin + quarter and begin < end for one, end in windows):
-                yield (last - first) * 4, p99(self.latencies[first:last])
-
-    def inside(self, windows):
-        """Latencies of what was under way within these."""
-        found, longest = {}, max(self.latencies)
-        for begin, end in windows:
-            at = bisect_left(self.times, begin)
-            while at < len(self.times) and self.times[at] - longest <= end:
-                if self.times[at] - self.latencies[at] <= end:
-                    found[at] = self.latencies[at]
-                at += 1
-        return list(found.values())
-
-    def covered(self, windows):
-        """(ns, answers) within these, of all the time from the first answer to the last."""
-        span, answers, at = 0, 0, self.times[0]
-        for begin, end in sorted(windows):
-            begin, end = max(begin, at), min(end, self.times[-1])
-            if begin < end:
-                span += end - begin
-                answers += bisect_left(self.times, end) - bisect_left(self.times, begin)
-            at = max(at, end)
-        return span, answers
+    def measure(self, *command):
+        self.turns.meet()
+        self.load(*LOAD_CPU, *command, started=lambda process: self.turns.take_part(self.side, process))
 
 
-def p99(latencies):
-    """In us."""
-    return sorted(latencies)[len(latencies) * 99 // 100] / 1e3
+def visit_both(build, name, turns, prefix, environment):
+    """What two servers of that name have served, plain and with this prefix and environment."""
+    sides = [Loaded(turns, 0, build, turns.load_seconds(), SERVER_CPU),
+             Loaded(turns, 1, build, turns.load_seconds(), SERVER_CPU + prefix, environment)]
+    serve, _ = SERVERS[name]
 
+    def serve_side(side):
+        try:
+            return serve(side, turns.load_seconds())
+        except BaseException:
+            turns.abort()
+            raise
 
-def facts_of(served, profiles):
-    """{key: number} of one run; `profiles` is the directory that castaway wrote to, None where it was not there.
-    Whatever else disturbs the machine, it does so in bursts: quarter seconds that are as usual tell most."""
-    windows = safepoint_times(profiles) if profiles else []
-    quarters = list(served.quarters(windows))
-    span, answers = served.times[-1] - served.times[0], len(served.times)
-    inside_span, inside_answers = served.covered(windows)
-    found = {"inside_percent": 100 * inside_span / span, "longest_ms": max(served.latencies) / 1e6}
-    if quarters:
-        kept = answers / span / ((answers - inside_answers) / (span - inside_span))  # of throughput, with safepoints
-        found |= {"per_second": statistics.median(rate for rate, _ in quarters) * kept,
-                  "p99_us": statistics.median(each for _, each in quarters)}
-    if inside := served.inside(windows):
-        found["inside_p99_us"] = p99(inside)
-    return found
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(serve_side, side) for side in sides]
+            return [each.result() for each in both]
+    finally:
+        turns.finish()
+        for side in sides:
+            side.close()
 
 
 def end(visit, server, how):
@@ -91,7 +57,7 @@ def end(visit, server, how):
 
 def request_load(visit, protocol, port, seconds):
     path = visit.directory / "measured"
-    visit.load(*LOAD_CPU, visit.build / "bin/request_load", protocol, port, CLIENTS, seconds, path)
+    visit.measure(visit.build / "bin/request_load", protocol, port, CLIENTS, seconds, path)
     numbers = array.array("q", path.read_bytes())
     count = numbers[0]
     return Served(numbers[1 : 1 + count], numbers[1 + count :])
@@ -139,8 +105,8 @@ def postgresql(visit, seconds):
     visit.until("postgres", lambda: "accepting connections" in visit.load("pg_isready", *there, status=None))
     visit.load("pgbench", *there, "-n", "-i", "-q", "-s", "2", "postgres")
     # Paths of PostgreSQL's programs are not in PATH.
-    visit.load(*LOAD_CPU, installed("pgbench"), *there, "-n", "-b", "select-only", "-c", CLIENTS, "-j", "1", "-T",
-               seconds, "-l", f"--log-prefix={visit.directory}/latency", "postgres")
+    visit.measure(installed("pgbench"), *there, "-n", "-b", "select-only", "-c", CLIENTS, "-j", "1", "-T", seconds, "-l",
+                  f"--log-prefix={visit.directory}/latency", "postgres")
     end(visit, server, signal.SIGINT)
     answers = sorted((int(words[4]) * SECOND + int(words[5]) * 1000, int(words[2]) * 1000)
                      for path in visit.directory.glob("latency*")

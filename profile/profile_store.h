@@ -59,7 +59,8 @@ public:
 private:
   Status write(const std::string &name, std::string_view bytes) const;
   Status link(const std::string &target, const std::string &name) const;
-  Status remove_old(const std::string &prefix, uint64_t newest, uint64_t keep) const;
+  Status remove_old(std::string_view kind, uint64_t newest, uint64_t keep) const;
+  Status remove_all_old(const std::string &prefix, uint64_t newest, uint64_t keep) const;
 
   int directory_;
   std::string comm_, process_; // "<comm>" and "<comm>.<pid>."

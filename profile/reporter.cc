@@ -83,7 +83,7 @@ public:
 private:
   static constexpr const char *kKinds[] = {"leak", "threads"};
   // A server's workers differ little, and a small profile is read in less time than any debug information.
-  static constexpr size_t kMostOfAKind = 6, kMostBytes = size_t(256) << 10;
+  static constexpr size_t kMostOfAKind = 32, kMostBytes = size_t(256) << 10;
   // What a thread that runs is doing now it did a while ago.
   static constexpr uint64_t kFurthestBack = 8;
 

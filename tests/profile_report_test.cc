@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <set>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -197,6 +198,30 @@ TEST_F(ProfileReport, SeveralReportersOfAProcessAreInNoOnesWay) {
   }
   EXPECT_EQ(names().size(), 2 * (100u + 1));
   EXPECT_TRUE(fs::exists(dir_ + "/server.4242.leak.pb.gz"));
+}
+
+// What another process with the same name and pid left goes with the first one, or in time.
+TEST_F(ProfileReport, OnlyTheNewestAreKept) {
+  const auto numbers = [this] {
+    std::set<int> found;
+    for (const auto &name : names())
+      if (int number = 0; sscanf(name.c_str(), "server.4242.leak.%d.pb.gz", &number) == 1) found.insert(number);
+    return found;
+  };
+  std::ofstream(dir_ + "/server.4242.leak.17.pb.gz") << "another process'";
+  for (int safepoint = 1; safepoint <= 3; safepoint++) report(at(safepoint));
+  EXPECT_EQ(numbers(), (std::set{1, 2, 3}));
+  std::ofstream(dir_ + "/server.4242.leak.77.pb.gz") << "another process'";
+  for (int safepoint = 4; safepoint <= 9; safepoint++) report(at(safepoint));
+  EXPECT_EQ(numbers(), (std::set{7, 8, 9, 77}));
+  report(at(12));
+  EXPECT_EQ(numbers(), (std::set{8, 9, 12}));
+  std::ofstream(dir_ + "/server.4242.leak.2.pb.gz") << "left, and never removed by its own number";
+  for (int safepoint = 61; safepoint <= 63; safepoint++) report(at(safepoint));
+  EXPECT_EQ(numbers(), (std::set{61, 62, 63}));
+  std::ofstream(dir_ + "/server.4242.leak.2.pb.gz") << "left";
+  report(at(64));
+  EXPECT_EQ(numbers(), (std::set{62, 63, 64}));
 }
 
 TEST_F(ProfileReport, WhatAKilledReporterLeftIsRemoved) {

@@ -24,10 +24,15 @@ def installed(name):
     return shutil.which(name, path=":".join(places))
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+def free_port(given=set()):
+    """Never the same one twice: whoever gets it does not listen yet."""
+    while True:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+        if port not in given:
+            given.add(port)
+            return port
 
 
 class Broken(Exception):
@@ -122,10 +127,12 @@ class Visit:
         self._started.remove(process)
         return text
 
-    def load(self, *command, most=600, status=0, **options):
-        """Runs something that is not the program: a load, a preparation."""
+    def load(self, *command, most=600, status=0, started=None, **options):
+        """Runs something that is not the program: a load, a preparation. `started` is called with its process."""
         process = self._popen(command, False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               **options)
+        if started:
+            started(process)
         try:
             out, errors = process.communicate(timeout=most)
         except subprocess.TimeoutExpired:
