@@ -190,15 +190,15 @@ Status ProfileStore::link(const std::string &target, const std::string &name) co
   return failed("cannot link", name, error);
 }
 
-// As a rule there is one too many now, and its name is known: the directory may hold the profiles of a million processes.
-// All names are looked at where that one or some before this are not there, and now and then.
+// As a rule there is one too many now, and its name is known: the directory may hold the profiles of very many
+// processes. All names are looked at where that one or some before this are not there, and now and then.
 Status ProfileStore::remove_old(std::string_view kind, uint64_t newest, uint64_t keep) const {
   constexpr uint64_t kNowAndThen = 64;
-  bool in_a_row = newest % kNowAndThen != 0 && newest > 1;
-  for (uint64_t back = 1; in_a_row && back < keep && back < newest; back *= 2)
+  bool in_a_row = newest > keep && newest % kNowAndThen != 0;
+  for (uint64_t back = 1; in_a_row && back < keep; back *= 2)
     in_a_row = faccessat(directory_, name_of(kind, newest - back).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-  const bool done = in_a_row && (newest <= keep || unlinkat(directory_, name_of(kind, newest - keep).c_str(), 0) == 0);
-  return done ? Status(Done{}) : remove_all_old(process_ + std::string(kind) + ".", newest, keep);
+  if (in_a_row && unlinkat(directory_, name_of(kind, newest - keep).c_str(), 0) == 0) return Done{};
+  return remove_all_old(process_ + std::string(kind) + ".", newest, keep);
 }
 
 // Safepoints are numbered upwards from 1, so a greater number than the newest is left from an earlier process with the

@@ -1,4 +1,5 @@
-// The stack that each thread recorded last, and its number: where every stack is recorded, most are the same again.
+// The stacks that each thread recorded last, and their numbers: most are one of a few again. Where every stack is
+// recorded that is most of the time saved, and where few are, most accesses to memory that nothing else has used.
 //
 // HOOK context. A thread has a slot here, to which this_thread points, and needs no atomic operation for it: a slot is
 // given to a thread pointer for good. Who comes with the same thread pointer later is a thread in the same place, and
@@ -18,19 +19,33 @@
 namespace castaway {
 
 struct alignas(128) LastRecorded { // threads must not write to each other's lines
+  static constexpr size_t kStacks = FrameRoom::kColumns - 1;
+
   // Also against this very thread, under a signal.
   std::atomic<bool> busy;
   bool shared;
-  uintptr_t thread; // whose the stack is
-  uint32_t id;      // of the stack (call_stacks.h), 0 where it is not kept
-  LastStack stack;
+  uint32_t latest;  // index of the stack that came last
+  uint32_t next;    // and of the one that the next new stack takes the place of
+  uintptr_t thread; // whose the stacks are
+  struct Key {
+    uintptr_t sp; // where record_own_stack()'s caller had its stack pointer: tells most of them apart
+    uint32_t at;  // the caller's frame
+    uint32_t id;  // of the stack (call_stacks.h), 0 where it is not kept
+  } keys[kStacks];
+  LastStack stacks[kStacks];
+  FrameRoom *room; // the last column is for the call
+
+  void forget() {
+    for (LastStack &stack : stacks) stack.count = 0;
+  }
 };
 
 namespace last_stacks {
 
 inline constexpr size_t kOwned = 256, kShared = 16;
 
-// The slot of the thread with this thread pointer: its own, which nobody uses at the moment, or a shared one.
+// The slot of the thread with this thread pointer: its own, which nobody uses at the moment, or a shared one. Without
+// memory for it, one that is always in use.
 LastRecorded &claim(uintptr_t thread);
 
 // Before and after a slot is used, by the thread `thread`. False: it is being used, by another thread or in the frames
@@ -38,7 +53,7 @@ LastRecorded &claim(uintptr_t thread);
 [[gnu::always_inline]] inline bool enter(LastRecorded &slot, uintptr_t thread) {
   if (__builtin_expect(slot.shared, 0)) {
     if (slot.busy.exchange(true, std::memory_order_acquire)) return false;
-    if (slot.thread != thread) slot.thread = thread, slot.stack.count = 0;
+    if (slot.thread != thread) slot.thread = thread, slot.forget();
     return true;
   }
   if (slot.busy.load(std::memory_order_relaxed)) return false;

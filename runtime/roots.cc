@@ -82,7 +82,11 @@ Block block_around(uintptr_t address) {
   uintptr_t granule = address & ~(HeapMap::kGranule - 1);
   for (size_t i = 0; i < kFarthest; ++i, granule -= HeapMap::kGranule) {
     const uint8_t *leaf = heap_map.leaf_at(granule);
-    if (!leaf) return {};
+    if (!leaf) { // nothing begins in all of it
+      size_t left = HeapMap::granule_in_leaf(granule);
+      i += left, granule -= left * HeapMap::kGranule;
+      continue;
+    }
     if (!HeapMap::is_start(leaf[HeapMap::granule_in_leaf(granule)])) continue;
     Block block = heap_map.decode(granule);
     return address < block.granule_end() ? block : Block{};

@@ -194,14 +194,35 @@ uint32_t record_alone() {
   return call_stacks::intern({pcs, unwind(registers, own_stack(registers.sp()), pcs, call_stacks::kDeepest)});
 }
 
-[[gnu::noinline]] uint32_t record_again(LastRecorded &last) {
+[[gnu::noinline]] uint32_t record_again(LastRecorded &last, uintptr_t caller_sp) {
   FrameRegisters registers;
   read_own_registers(registers);
   uintptr_t pcs[call_stacks::kDeepest];
   bool same;
-  size_t depth = unwind_again(registers, own_stack(registers.sp()), last.stack, pcs, call_stacks::kDeepest, same);
-  if (!same || last.id == 0) last.id = call_stacks::intern({pcs, depth});
-  return last.id;
+  FrameRoom::Column fresh = last.room->column(LastRecorded::kStacks);
+  size_t depth = unwind_again(registers, own_stack(registers.sp()), last.stacks[last.latest], last.stacks[last.next],
+                              fresh, pcs, call_stacks::kDeepest, same);
+  uint32_t &known = last.keys[last.latest].id;
+  if (same && known != 0) return known;
+  uint32_t id = call_stacks::intern({pcs, depth});
+  if (same) return known = id;
+  last.latest = last.next;
+  last.next = (last.next + 1) % LastRecorded::kStacks;
+  size_t at = index_of_frame(last.stacks[last.latest], caller_sp);
+  last.keys[last.latest] = {id != 0 ? caller_sp : 0, static_cast<uint32_t>(at), id};
+  return id;
+}
+
+[[gnu::always_inline]] inline bool is_known(const LastRecorded &last, uint32_t i, const Place &caller) {
+  return last.keys[i].sp == caller.sp && is_last_stack(last.stacks[i], last.keys[i].at, caller);
+}
+
+// The parts of a Place one by one: a structure would be kept in memory, also where this is not called.
+[[gnu::noinline]] uint32_t record_other(LastRecorded &last, uintptr_t pc, uintptr_t sp, uintptr_t frame_pointer) {
+  Place caller{pc, sp, frame_pointer};
+  for (uint32_t i = 0; i < LastRecorded::kStacks; ++i)
+    if (is_known(last, i, caller)) return last.latest = i, last.keys[i].id;
+  return record_again(last, caller.sp);
 }
 
 } // namespace
@@ -214,8 +235,9 @@ uint32_t record_alone() {
   if (__builtin_expect(!slot, 0)) slot = &last_stacks::claim(thread);
   LastRecorded &last = *slot;
   if (!last_stacks::enter(last, thread)) return record_alone();
-  uint32_t id = is_last_stack(last.stack, caller) ? last.id : 0;
-  if (__builtin_expect(id == 0, 0)) id = record_again(last);
+  bool again = is_known(last, last.latest, caller);
+  uint32_t id = __builtin_expect(again, 1) ? last.keys[last.latest].id
+                                           : record_other(last, caller.pc, caller.sp, caller.frame_pointer);
   last_stacks::leave(last);
   return id;
 }

@@ -527,7 +527,9 @@ uintptr_t frame_pointer_slot(uint64_t rule, uintptr_t cfa) {
 // A stack all of whose steps went by packed rules: these depend on pc, stack and frame pointer alone.
 class Resumption {
 public:
-  Resumption(LastStack &last, uintptr_t *pcs, size_t most) : last_(last), fresh_(last.fresh), pcs_(pcs), most_(most) {}
+  Resumption(const LastStack &like, size_t like_count, LastStack &to, FrameRoom::Column fresh, uintptr_t *pcs,
+             size_t most)
+      : like_(like.frames), like_count_(like_count), to_(to), fresh_(fresh), pcs_(pcs), most_(most) {}
 
   size_t run(FrameRegisters &registers, Range stack, uint64_t generation, bool &same) {
     Frame frame{registers};
@@ -536,12 +538,12 @@ public:
     same = false;
     for (; count_ < most_ && more; ++count_) {
       uint64_t rule = remembered_rule(frame.lookup(), generation);
-      LastStack::Frame &now = fresh_[count_];
-      now = {frame.registers.pc(), frame.registers.sp(), frame.registers.value[kFrameRegister], found_at,
-             (rule & kFromFrameRegister) != 0};
+      KnownFrame &now = fresh_[count_];
+      now = {frame.registers.pc(), frame.registers.sp(), frame.registers.value[kFrameRegister],
+             found_at | ((rule & kFromFrameRegister) != 0)};
       if (plain && joins(now)) {
         same = count_ == 0 && at_ == 0;
-        return take_over();
+        return same ? give_pcs(like_, like_count_) : take_over();
       }
       plain = plain && rule != 0;
       more = count_ + 1 < most_ && step(rule, frame, stack, generation) && frame.registers.pc() != 0;
@@ -552,43 +554,53 @@ public:
 
 private:
   // Whether the last stack had this very frame, and memory still has all that led on from there.
-  bool joins(const LastStack::Frame &now) {
-    while (at_ < last_.count && last_.frames[at_].sp < now.sp) ++at_;
-    if (at_ == last_.count || last_.count - at_ > most_ - count_) return false;
+  bool joins(const KnownFrame &now) {
+    while (at_ < like_count_ && like_[at_].sp < now.sp) ++at_;
+    if (at_ == like_count_ || like_count_ - at_ > most_ - count_) return false;
     if ((count_ == 0) != (at_ == 0)) return false; // behind a call, or not: Frame::exact
-    if (!last_.frames[at_].is_at(now.pc, now.sp, now.frame_pointer)) return false;
-    for (size_t i = at_ + 1; i < last_.count; ++i)
-      if (!last_.frames[i].is_there()) return at_ = i, false;
+    if (!like_[at_].is_at(now.pc, now.sp, now.frame_pointer)) return false;
+    for (size_t i = at_ + 1; i < like_count_; ++i)
+      if (!like_[i].is_there()) return at_ = i, false;
     return true;
   }
 
-  // The fresh frames before the one that joined, and the last stack from there.
+  // The fresh frames before the one that joined, and the last stack from there; which may lie where it has to go.
   size_t take_over() {
-    size_t common = last_.count - at_;
-    if (at_ != count_) memmove(last_.frames + count_, last_.frames + at_, common * sizeof *fresh_);
+    size_t common = like_count_ - at_;
+    if (at_ < count_)
+      for (size_t i = common; i-- > 0;) to_.frames[count_ + i] = like_[at_ + i];
+    else
+      for (size_t i = 0; i < common; ++i) to_.frames[count_ + i] = like_[at_ + i];
     return copy_fresh(count_ + common);
   }
 
   size_t keep(bool plain) {
     copy_fresh(count_);
-    last_.count = plain ? count_ : 0;
+    to_.count = plain ? count_ : 0;
     return count_;
   }
 
   // Makes fresh_ the beginning of `count` frames. What a frame needs, its callees hand on that do not restore it.
   size_t copy_fresh(size_t count) {
-    last_.count = count;
+    to_.count = count;
     for (size_t i = count_; i-- > 0;) {
-      last_.frames[i] = fresh_[i];
-      bool hands_on = i + 1 < count && !last_.frames[i + 1].found_at && last_.frames[i + 1].needs_frame_pointer;
-      last_.frames[i].needs_frame_pointer |= hands_on;
+      KnownFrame &frame = to_.frames[i] = fresh_[i];
+      if (i + 1 == count) continue;
+      const KnownFrame &caller = to_.frames[i + 1];
+      frame.link |= !caller.found_at() && caller.needs_frame_pointer();
     }
-    for (size_t i = 0; i < count; ++i) pcs_[i] = last_.frames[i].pc;
+    return give_pcs(to_.frames, count);
+  }
+
+  size_t give_pcs(FrameRoom::Column frames, size_t count) {
+    for (size_t i = 0; i < count; ++i) pcs_[i] = frames[i].pc;
     return count;
   }
 
-  LastStack &last_;
-  LastStack::Frame *fresh_;
+  FrameRoom::Column like_;
+  size_t like_count_;
+  LastStack &to_;
+  FrameRoom::Column fresh_;
   uintptr_t *pcs_;
   size_t most_;
   size_t at_ = 0;    // of the last stack: what comes before is no part of this one
@@ -605,12 +617,14 @@ constinit std::atomic<uint64_t> frame_generation{1};
 
 void forget_frames() { frame_generation.fetch_add(1, std::memory_order_relaxed); }
 
-size_t unwind_again(FrameRegisters &registers, Range stack, LastStack &last, uintptr_t *pcs, size_t most, bool &same) {
+size_t unwind_again(FrameRegisters &registers, Range stack, const LastStack &like, LastStack &to,
+                    FrameRoom::Column fresh, uintptr_t *pcs, size_t most, bool &same) {
   uint64_t generation = frame_generation.load(std::memory_order_relaxed);
-  if (last.generation != generation || last.stack_end != stack.end) last.count = 0;
-  last.generation = generation;
-  last.stack_end = stack.end;
-  return Resumption(last, pcs, std::min(most, LastStack::kMostFrames)).run(registers, stack, generation, same);
+  size_t like_count = like.generation == generation && like.stack_end == stack.end ? like.count : 0;
+  most = std::min(most, LastStack::kMostFrames);
+  size_t count = Resumption(like, like_count, to, fresh, pcs, most).run(registers, stack, generation, same);
+  if (!same) to.generation = generation, to.stack_end = stack.end;
+  return count;
 }
 
 size_t unwind(FrameRegisters registers, Range stack, uintptr_t *pcs, size_t most) {

@@ -51,37 +51,77 @@ inline uintptr_t stack_word(uintptr_t address) {
   return value;
 }
 
-// What a thread's last stack was, for unwind_again(). Zeroed at first.
-struct LastStack {
-  static constexpr size_t kMostFrames = 128;
+// One frame of a stack that may come again: the registers that a step from it depends on.
+struct KnownFrame {
+  uintptr_t pc, sp, frame_pointer;
+  // Where the frame pointer was found, a word's address, or 0 where it was not restored; in the lowest bit, whether a
+  // step from here on counts from it: in many functions it is just any register.
+  uintptr_t link;
 
-  // The registers that steps depend on, and where the frame pointer was found; 0 where it was not restored.
-  struct Frame {
-    uintptr_t pc, sp, frame_pointer, found_at;
-    bool needs_frame_pointer; // a step from here on counts from it: in many functions it is just any register
+  uintptr_t found_at() const { return link & ~uintptr_t{1}; }
+  bool needs_frame_pointer() const { return (link & 1) != 0; }
 
-    // Whether it is the frame of this pc, stack and frame pointer, as far as a step from it depends on them.
-    bool is_at(uintptr_t its_pc, uintptr_t its_sp, uintptr_t its_frame_pointer) const {
-      return sp == its_sp && pc == its_pc && (!needs_frame_pointer || frame_pointer == its_frame_pointer);
+  // Whether it is the frame of this pc, stack and frame pointer, as far as a step from it depends on them.
+  bool is_at(uintptr_t its_pc, uintptr_t its_sp, uintptr_t its_frame_pointer) const {
+    return sp == its_sp && pc == its_pc && (!needs_frame_pointer() || frame_pointer == its_frame_pointer);
+  }
+  // Whether memory still has what led to this frame.
+  bool is_there() const {
+    if (stack_word(sp - sizeof pc) != pc) return false;
+    return !needs_frame_pointer() || link == 1 || stack_word(link - 1) == frame_pointer;
+  }
+};
+
+// Room for the frames of eight stacks, by rows of sixteen frames of each: those of usual depth share a page or two.
+struct FrameRoom {
+  static constexpr size_t kColumns = 8, kRow = 16, kMostFrames = 128;
+  KnownFrame rows[kMostFrames / kRow][kColumns][kRow];
+
+  class Column {
+  public:
+    KnownFrame &operator[](size_t i) const { return first_[i / kRow * (kColumns * kRow) + i % kRow]; }
+    // Whether memory has all frames behind `at` up to `end`.
+    [[gnu::always_inline]] bool are_there(size_t at, size_t end) const {
+      const KnownFrame *frame = &(*this)[at];
+      for (size_t left = end - at, in_row = kRow - at % kRow;; in_row = kRow) {
+        const KnownFrame *stop = frame + (left < in_row ? left : in_row);
+        while (++frame != stop)
+          if (!frame->is_there()) return false;
+        if (left <= in_row) return true;
+        left -= in_row;
+        frame += (kColumns - 1) * kRow;
+        if (!frame->is_there()) return false; // the first of its row
+      }
     }
-    // Whether memory still has what led to this frame.
-    bool is_there() const {
-      if (stack_word(sp - sizeof pc) != pc) return false;
-      return !needs_frame_pointer || !found_at || stack_word(found_at) == frame_pointer;
-    }
+
+  private:
+    friend FrameRoom;
+    KnownFrame *first_;
   };
+  Column column(size_t i) {
+    Column column;
+    column.first_ = rows[0][i];
+    return column;
+  }
+};
+
+// A stack that unwind_again() has left. Zeroed at first, but for `frames`.
+struct LastStack {
+  static constexpr size_t kMostFrames = FrameRoom::kMostFrames;
+
   uint64_t generation;
   uintptr_t stack_end;
   size_t count; // 0: none
-  Frame frames[kMostFrames];
-  Frame fresh[kMostFrames]; // of the call: on the stack it would leave words that look like pointers
+  FrameRoom::Column frames;
 };
 
-// unwind() of the calling thread's own stack, with `last` from an earlier call on the same stack. Stacks that follow
+// unwind() of the calling thread's own stack, with `like` from an earlier call on the same stack. Stacks that follow
 // each other have most of their outer frames in common; these are not unwound but compared with memory, word by word,
-// which is as exact. Leaves this stack in `last`; `same`: it was there already. `registers` are some caller's
-// afterwards.
-size_t unwind_again(FrameRegisters &registers, Range stack, LastStack &last, uintptr_t *pcs, size_t most, bool &same);
+// which is as exact. `same`: it is like that one altogether; otherwise this stack is left in `to`, which may be the
+// same object. `fresh`: room for the call. (On the stack, frames would leave words that look like pointers.)
+// `registers` are some caller's afterwards.
+size_t unwind_again(FrameRegisters &registers, Range stack, const LastStack &like, LastStack &to,
+                    FrameRoom::Column fresh, uintptr_t *pcs, size_t most, bool &same);
 
 // A frame by what its callee leaves as it was: where the callee returns to, and the stack and frame pointer then.
 struct Place {
@@ -97,17 +137,18 @@ struct Place {
 // Of all that is remembered of frames; see forget_frames().
 extern std::atomic<uint64_t> frame_generation;
 
-// Whether unwind_again() would now find the last stack from `place` on, a frame of the calling thread's that is no
-// innermost one: compared as it does, but without a step.
-[[gnu::always_inline]] inline bool is_last_stack(const LastStack &last, const Place &place) {
-  if (last.generation != frame_generation.load(std::memory_order_relaxed)) return false;
+// Where in the stack the frame with this stack pointer would be, if it is no innermost one; last.count: nowhere.
+inline size_t index_of_frame(const LastStack &last, uintptr_t sp) {
   size_t at = 1;
-  while (at < last.count && last.frames[at].sp < place.sp) ++at;
-  if (at >= last.count) return false;
-  if (!last.frames[at].is_at(place.pc, place.sp, place.frame_pointer)) return false;
-  for (size_t i = at + 1; i < last.count; ++i)
-    if (!last.frames[i].is_there()) return false;
-  return true;
+  while (at < last.count && last.frames[at].sp < sp) ++at;
+  return at < last.count ? at : last.count;
+}
+
+// Whether unwind_again() would now find the last stack from `place` on, a frame of the calling thread's, which is its
+// frame `at`: compared as it does, but without a step.
+[[gnu::always_inline]] inline bool is_last_stack(const LastStack &last, size_t at, const Place &place) {
+  return last.generation == frame_generation.load(std::memory_order_relaxed) && at < last.count &&
+         last.frames[at].is_at(place.pc, place.sp, place.frame_pointer) && last.frames.are_there(at, last.count);
 }
 
 // To be called before and after modules are unloaded (dlclose): the way to step from a program counter may then be

@@ -200,7 +200,7 @@ TEST_F(ProfileReport, SeveralReportersOfAProcessAreInNoOnesWay) {
   EXPECT_TRUE(fs::exists(dir_ + "/server.4242.leak.pb.gz"));
 }
 
-// What another process with the same name and pid left goes with the first one, or in time.
+// What another process with the same name and pid left goes first, or in time.
 TEST_F(ProfileReport, OnlyTheNewestAreKept) {
   const auto numbers = [this] {
     std::set<int> found;

@@ -50,10 +50,10 @@ TEST_F(LastStacks, ThreadsThatClaimTogetherGetDifferentOnes) {
 TEST_F(LastStacks, AThreadInTheSamePlaceGetsTheSlotOfTheOneBefore) {
   LastRecorded &slot = last_stacks::claim(thread_number(1));
   ASSERT_TRUE(last_stacks::enter(slot, thread_number(1))); // and it ended there
-  slot.stack.count = 5;
+  slot.stacks[0].count = 5;
   LastRecorded &again = last_stacks::claim(thread_number(1));
   EXPECT_EQ(&again, &slot);
-  EXPECT_EQ(slot.stack.count, 0u);
+  EXPECT_EQ(slot.stacks[0].count, 0u);
   EXPECT_TRUE(last_stacks::enter(slot, thread_number(1)));
 }
 
@@ -71,13 +71,13 @@ TEST_F(LastStacks, WhoEntersASharedSlotDoesNotFindAnothersStack) {
   LastRecorded &slot = last_stacks::claim(thread_number(1000));
   ASSERT_TRUE(last_stacks::enter(slot, 1));
   EXPECT_FALSE(last_stacks::enter(slot, 2));
-  slot.stack.count = 5;
+  slot.stacks[0].count = 5;
   last_stacks::leave(slot);
   ASSERT_TRUE(last_stacks::enter(slot, 1));
-  EXPECT_EQ(slot.stack.count, 5u);
+  EXPECT_EQ(slot.stacks[0].count, 5u);
   last_stacks::leave(slot);
   ASSERT_TRUE(last_stacks::enter(slot, 2));
-  EXPECT_EQ(slot.stack.count, 0u);
+  EXPECT_EQ(slot.stacks[0].count, 0u);
 }
 
 TEST_F(LastStacks, TheChildOfAForkHasOnlyTheSlotOfTheThreadThatForked) {

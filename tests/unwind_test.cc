@@ -103,18 +103,28 @@ struct Both {
   Pcs theirs, ours, warm, again;
 };
 
+struct Remembered {
+  LastStack last{};
+  FrameRoom room{};
+
+  Remembered() { last.frames = room.column(3); }
+  size_t unwind(FrameRegisters &registers, Range stack, uintptr_t *pcs, size_t most, bool &same) {
+    return unwind_again(registers, stack, last, last, room.column(7), pcs, most, same);
+  }
+};
+
 // With what the last call on this thread has left, of whatever stack that was. forget_frames() would make it void each
 // time, so its generation is brought up to date.
 Pcs unwind_again(FrameRegisters registers, Range stack) {
-  static thread_local LastStack last{}, none{};
+  static thread_local Remembered last, none;
   Pcs pcs(LastStack::kMostFrames);
   bool same = false;
-  none.count = 0;
+  none.last.count = 0;
   FrameRegisters copy = registers;
-  unwind_again(copy, stack, none, pcs.data(), pcs.size(), same);
+  none.unwind(copy, stack, pcs.data(), pcs.size(), same);
   EXPECT_FALSE(same);
-  last.generation = none.generation;
-  pcs.resize(unwind_again(registers, stack, last, pcs.data(), pcs.size(), same));
+  last.last.generation = none.last.generation;
+  pcs.resize(last.unwind(registers, stack, pcs.data(), pcs.size(), same));
   return pcs;
 }
 
@@ -227,38 +237,42 @@ TEST(LiveStack, OnesThatResembleEachOther) {
 }
 
 struct Found {
-  LastStack last{};
+  Remembered kept;
   bool again[3] = {};
   volatile size_t times = 3; // not unrolled
 };
 
+bool is_last(const LastStack &last, const Place &place) {
+  return is_last_stack(last, index_of_frame(last, place.sp), place);
+}
+
 // The last stack is known from `place`, and from no other.
 void expect_only(LastStack &last, Place place) {
-  EXPECT_TRUE(is_last_stack(last, place));
-  EXPECT_FALSE(is_last_stack(last, {place.pc + 1, place.sp, place.frame_pointer}));
-  EXPECT_FALSE(is_last_stack(last, {place.pc, place.sp + 16, place.frame_pointer}));
+  EXPECT_TRUE(is_last(last, place));
+  EXPECT_FALSE(is_last(last, {place.pc + 1, place.sp, place.frame_pointer}));
+  EXPECT_FALSE(is_last(last, {place.pc, place.sp + 16, place.frame_pointer}));
   ASSERT_EQ(last.frames[1].sp, place.sp);
-  bool needed = last.frames[1].needs_frame_pointer;
+  uintptr_t link = last.frames[1].link;
   Place other{place.pc, place.sp, place.frame_pointer + 16};
-  EXPECT_EQ(is_last_stack(last, other), !needed);
-  last.frames[1].needs_frame_pointer = true;
-  EXPECT_FALSE(is_last_stack(last, other));
-  last.frames[1].needs_frame_pointer = needed;
+  EXPECT_EQ(is_last(last, other), (link & 1) == 0);
+  last.frames[1].link |= 1;
+  EXPECT_FALSE(is_last(last, other));
+  last.frames[1].link = link;
 }
 
 // As a hook does it: what calls it is found to be the last stack, or not, before it is unwound.
-[[gnu::noinline]] bool record_here(LastStack &last) {
-  bool found = is_last_stack(last, place_of_caller());
+[[gnu::noinline]] bool record_here(Remembered &kept) {
+  bool found = is_last(kept.last, place_of_caller());
   FrameRegisters registers;
   read_own_registers(registers);
   Pcs pcs(LastStack::kMostFrames);
   bool same;
-  unwind_again(registers, own_stack(), last, pcs.data(), pcs.size(), same);
-  if (last.count != 0) expect_only(last, place_of_caller());
+  kept.unwind(registers, own_stack(), pcs.data(), pcs.size(), same);
+  if (kept.last.count != 0) expect_only(kept.last, place_of_caller());
   return found;
 }
 CASTAWAY_NO_FRAME_POINTER void record_thrice(Found &found) {
-  for (size_t i = 0, times = found.times; i < times; ++i) found.again[i] = record_here(found.last);
+  for (size_t i = 0, times = found.times; i < times; ++i) found.again[i] = record_here(found.kept);
   g_sink = found.again[2];
 }
 CASTAWAY_FRAME_POINTER void record_from_one(Found &found) {
@@ -478,7 +492,7 @@ TEST(Signals, AlternateStackEndsWithTheInterruptedPc) {
 struct SingleStep {
   size_t instructions = 0, pcs = 0, disagreed = 0, last_again = 0, falsely_last = 0;
   uintptr_t theirs[kMost], ours[kMost], again[kMost], from_handler[kMost], first_disagreed = 0;
-  LastStack last;
+  Remembered kept;
   Range stack;
 } g_single;
 
@@ -486,12 +500,12 @@ struct SingleStep {
 void look_at_callers(unw_cursor_t cursor) {
   if (unw_step(&cursor) <= 0) return;
   FrameRegisters caller = registers_of(cursor);
-  if (!is_last_stack(g_single.last, {caller.pc(), caller.sp(), caller.value[kFrameRegister]})) return;
+  if (!is_last(g_single.kept.last, {caller.pc(), caller.sp(), caller.value[kFrameRegister]})) return;
   ++g_single.last_again;
   uintptr_t now[kMost];
-  size_t count = their_unwind(cursor, now, kMost), before = g_single.last.count;
+  size_t count = their_unwind(cursor, now, kMost), before = g_single.kept.last.count;
   bool equal = count < before;
-  for (size_t i = 0; equal && i < count; ++i) equal = g_single.last.frames[before - count + i].pc == now[i];
+  for (size_t i = 0; equal && i < count; ++i) equal = g_single.kept.last.frames[before - count + i].pc == now[i];
   g_single.falsely_last += !equal;
 }
 
@@ -503,7 +517,7 @@ void on_trap(int, siginfo_t *, void *context) {
   bool same;
   look_at_callers(cursor);
   FrameRegisters copy = registers_of(cursor);
-  size_t again = unwind_again(copy, g_single.stack, g_single.last, g_single.again, kMost, same);
+  size_t again = g_single.kept.unwind(copy, g_single.stack, g_single.again, kMost, same);
   // The same from inside the handler, through the signal frame: this function, __restore_rt, then as above.
   FrameRegisters registers;
   read_own_registers(registers);

@@ -43,7 +43,8 @@ TEST_P(Declaration, IsMissed) {
 constexpr int kPair = 1237 + 321;
 INSTANTIATE_TEST_SUITE_P(, Declaration,
                          testing::Values(Declared{"ignore", 2, kPair}, Declared{"ignore_inside", 2, kPair},
-                                         Declared{"ignore_large_inside", 1, 1 << 20}, Declared{"lsan_ignore", 2, kPair},
+                                         Declared{"ignore_large_inside", 1, 1 << 20},
+                                         Declared{"ignore_over_edge", 1, 70 << 20}, Declared{"lsan_ignore", 2, kPair},
                                          Declared{"root", 2, kPair, 1, 4000}, Declared{"lsan_root", 2, kPair, 1, 4000},
                                          Declared{"unroot", 2, kPair, 1, 4000}, Declared{"disable", 200, 100 * kPair},
                                          Declared{"lsan_disable", 200, 100 * kPair}),

@@ -27,16 +27,16 @@ const Cost kCosts[] = {{"malloc(8)", 44},      {"free of 8", 21},      {"malloc(
 
 class Stepped {
 public:
-  Stepped() {
+  explicit Stepped(const char *sample_bytes, const char *argument = nullptr) {
     TemporaryDirectory directory;
     pid_ = fork();
     if (pid_ == 0) {
       ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
       setenv("LD_PRELOAD", runtime_library().c_str(), 1);
       setenv("CASTAWAY_INTERVAL", "0", 1);
-      setenv("CASTAWAY_SAMPLE_BYTES", "1000000000000", 1); // none of the calls may be a recorded one
+      setenv("CASTAWAY_SAMPLE_BYTES", sample_bytes, 1);
       setenv("CASTAWAY_OUTPUT", directory.path().c_str(), 1);
-      execl(program("hook_calls").c_str(), "hook_calls", nullptr);
+      execl(program("hook_calls").c_str(), "hook_calls", argument, nullptr);
       _exit(127);
     }
     stop(); // at exec
@@ -94,11 +94,23 @@ private:
 };
 
 TEST(HookCost, InInstructions) {
-  Stepped program;
+  Stepped program("1000000000000"); // none of the calls may be a recorded one
   for (const Cost &cost : kCosts) {
     ASSERT_TRUE(program.run_to_mark()) << cost.call;
     int count = program.step_to_mark();
     EXPECT_GT(count, 5) << cost.call;
+    EXPECT_LE(count, cost.most) << cost.call;
+    RecordProperty(cost.call, count);
+  }
+}
+
+// Where every stack is recorded, a thread finds its last ones again whatever came between.
+TEST(HookCost, OfRecordedCallsFromOnePlaceAfterTheOther) {
+  Stepped program("1", "places");
+  for (const Cost &cost : {Cost{"the same", 375}, {"as high", 505}, {"deeper", 455}, {"the first again", 420}}) {
+    ASSERT_TRUE(program.run_to_mark()) << cost.call;
+    int count = program.step_to_mark();
+    EXPECT_GT(count, 100) << cost.call;
     EXPECT_LE(count, cost.most) << cost.call;
     RecordProperty(cost.call, count);
   }

@@ -39,6 +39,13 @@ void ignore_large_inside(Mode mode) {
   auto *lost = static_cast<char *>(support::take(1 << 20));
   if (mode == Mode::held) support::require(castaway_ignore(lost + (1 << 19)), "castaway_ignore");
 }
+// From where the heap map has nothing yet: it keeps each 64 MiB of addresses apart.
+void ignore_over_edge(Mode mode) {
+  constexpr uintptr_t kLeaf = uintptr_t{64} << 20;
+  auto begin = reinterpret_cast<uintptr_t>(support::take(70 << 20));
+  if (mode == Mode::held)
+    support::require(castaway_ignore(reinterpret_cast<void *>(begin / kLeaf * kLeaf + kLeaf)), "castaway_ignore");
+}
 void ignore_unknown(Mode) {
   int local = 0;
   support::require(!castaway_ignore(&local) && !castaway_ignore(nullptr), "castaway_ignore of no block");
@@ -127,6 +134,7 @@ constexpr support::Case kCases[] = {
     {"ignore", ignored<castaway_ignore, 0>},
     {"ignore_inside", ignored<castaway_ignore, 100>},
     {"ignore_large_inside", ignore_large_inside},
+    {"ignore_over_edge", ignore_over_edge},
     {"ignore_unknown", ignore_unknown},
     {"lsan_ignore", ignored<__lsan_ignore_object, 0>},
     {"root", rooted<castaway_root>},

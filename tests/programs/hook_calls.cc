@@ -1,5 +1,6 @@
 // Calls whose cost in the hooks is counted, instruction by instruction: see tests/e2e/hook_cost_test.cc. Each stands
-// between two breakpoints, in the order of that test's table, and comes after others of its kind, as in a loop.
+// between two breakpoints, in the order of that test's table, and comes after others of its kind, as in a loop. With
+// any argument: the same call from one place after the other.
 #include <cstdlib>
 #include <initializer_list>
 
@@ -22,9 +23,41 @@ void measure(size_t size) {
   mark();
 }
 
+template <int place> [[gnu::noinline]] void *allocate_at() {
+  void *from_here = malloc(64);
+  asm volatile("" : : "i"(place), "r"(from_here) : "memory"); // a function for each place
+  return from_here;
+}
+template <int depth> [[gnu::noinline]] void *allocate_below() {
+  if constexpr (depth == 0) {
+    block = allocate_at<0>();
+  } else {
+    block = allocate_below<depth - 1>();
+  }
+  return block; // no tail call
+}
+
+[[gnu::noinline]] void mark_if(bool marks) { // of a function's own: the call between two has one return address
+  if (marks) mark();
+}
+
+// The same place, another one at the same height of the stack, another height, and the first again.
+void measure_places() {
+  void *(*volatile places[])() = {allocate_at<0>, allocate_at<1>, allocate_below<2>, allocate_at<0>};
+  constexpr int kRounds = 10;
+  for (int i = 1; i <= kRounds; ++i)
+    for (auto &allocate : places) {
+      mark_if(i == kRounds);
+      block = allocate();
+      mark_if(i == kRounds);
+      free(block);
+    }
+}
+
 } // namespace
 
-int main() {
+int main(int argc, char **) {
+  if (argc > 1) return measure_places(), 0;
   for (size_t size : {8, 64, 1000, 100'000}) measure(size);
   mark();
   free(nullptr);
