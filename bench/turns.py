@@ -124,6 +124,13 @@ def ratios(turns, values):
     return found
 
 
+def usual_near(turns, values, i):
+    """The median of this side's turns around turn `i` that have a value."""
+    near = [values[j] for j in range(max(i - 16, 0), min(i + 17, len(turns)))
+            if turns[j].side == turns[i].side and values[j] is not None]
+    return statistics.median(near) if near else None
+
+
 def compare(turns, plain, ours, windows):
     """{key: number}; `windows`: when castaway's safepoints were under way. A safepoint takes time from whichever server
     has its turn."""
@@ -134,21 +141,25 @@ def compare(turns, plain, ours, windows):
         begin, outside = turn.begin + SETTLING, not overlaps(turn, windows)
         rates.append(sides[turn.side].rate(begin, turn.end) if outside else None)
         tails.append(p99(sides[turn.side].latencies_in(begin, turn.end)) if outside else None)
-    usual = [statistics.median(rate for turn, rate in zip(turns, rates) if turn.side == side and rate) for side in (0, 1)]
     lost, inside, within = 0, 0, []
-    for turn in turns:
+    for i, turn in enumerate(turns):
+        usual = usual_near(turns, rates, i)
         for begin, end in overlaps(turn, windows):
-            lost += (end - begin) * (1 - sides[turn.side].rate(begin, end) / usual[turn.side])
             inside += end - begin
+            settled = max(begin, turn.begin + SETTLING)
+            if settled >= end or not usual:
+                continue
+            lost += (end - begin) * (1 - sides[turn.side].rate(settled, end) / usual)
             if turn.side == 1:
-                within += ours.latencies_in(max(begin, turn.begin + SETTLING), end)
+                within += ours.latencies_in(settled, end)
     total = sum(turn.end - turn.begin for turn in turns)
     by_rate, by_tail = ratios(turns, rates), ratios(turns, tails)
-    found = {"plain_per_second": usual[0], "per_second": usual[1], "outside_ratio": statistics.median(by_rate),
+    found = {"outside_ratio": statistics.median(by_rate),
              "lost_percent": 100 * lost / total, "inside_percent": 100 * inside / total,
              "ratio": statistics.median(by_rate) * (1 - lost / total), "p99_ratio": statistics.median(by_tail)}
-    for name, side in (("plain_p99_us", 0), ("p99_us", 1)):
-        found[name] = statistics.median(tail for turn, tail in zip(turns, tails) if turn.side == side and tail)
+    for name, values, side in (("plain_per_second", rates, 0), ("per_second", rates, 1), ("plain_p99_us", tails, 0),
+                               ("p99_us", tails, 1)):
+        found[name] = statistics.median(value for turn, value in zip(turns, values) if turn.side == side and value)
     for name, side in (("plain_longest_ms", 0), ("longest_ms", 1)):
         found[name] = max(max(sides[side].latencies_in(turn.begin, turn.end), default=0)
                           for turn in turns if turn.side == side) / 1e6
