@@ -103,7 +103,8 @@ TEST(Periodic, AsManyAreKeptAsWanted) {
   target.await_ready();
   ASSERT_TRUE(eventually([&] { return target.safepoints() >= 8; })) << target.process().errors();
   target.expect_clean_end();
-  EXPECT_EQ(target.profiles().size(), 3u);
+  // Its last reporter may outlive it, and has written one before it removes another.
+  EXPECT_TRUE(eventually([&] { return target.profiles().size() == 3; })) << target.profiles().size();
   EXPECT_TRUE(fs::exists(target.newest().path()));
 }
 

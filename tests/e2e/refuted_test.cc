@@ -143,7 +143,7 @@ bool spared_shared_memory(const Profile &profile) {
 Profile next(Target &target) {
   const int before = target.safepoints();
   EXPECT_TRUE(eventually([&] { return target.safepoints() > before; })) << target.process().errors();
-  return target.newest();
+  return Profile(target.profiles().back()); // the link to it comes later
 }
 
 // Shared memory is read only where it could make a difference; and another block in the place of a leaked one is one.
