@@ -143,9 +143,14 @@ Profile Target::snap(pid_t pid) {
 
 Profile Target::newest(pid_t pid) {
   std::string end = "." + std::to_string(pid ? pid : process_->pid()) + ".leak.pb.gz";
-  for (const fs::directory_entry &entry : fs::directory_iterator(output_))
-    if (entry.path().string().ends_with(end)) return Profile(entry.path());
-  throw std::runtime_error("no *" + end + "; the target: " + process_->errors());
+  fs::path link;
+  auto is_there = [&] { // a profile is there before the link to it
+    for (const fs::directory_entry &entry : fs::directory_iterator(output_))
+      if (entry.path().string().ends_with(end)) link = entry.path();
+    return !link.empty();
+  };
+  if (!eventually(is_there)) throw std::runtime_error("no *" + end + "; the target: " + process_->errors());
+  return Profile(link);
 }
 
 namespace {
