@@ -118,9 +118,9 @@ def joined(windows):
 def ratios(turns, values):
     """Of each turn of side 1 between two of side 0 that have a value too: its own, by their mean."""
     found = []
-    for before, i, after in zip(range(len(turns)), range(1, len(turns)), range(2, len(turns))):
-        if turns[i].side == 1 and None not in (values[before], values[i], values[after]):
-            found.append(2 * values[i] / (values[before] + values[after]))
+    for turn, before, own, after in zip(turns[1:], values, values[1:], values[2:]):
+        if turn.side == 1 and None not in (before, own, after):
+            found.append(2 * own / (before + after))
     return found
 
 

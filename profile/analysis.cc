@@ -12,11 +12,13 @@ constexpr uint64_t kDefaultConfirm = 2;
 // Modules that are named one by one in the notes when their files are missing.
 constexpr size_t kMostMissingNamed = 8;
 
-// Return addresses as addresses within their calls.
+// A return address as an address within its call.
+uint64_t call_address(uint64_t return_address) { return return_address == 0 ? 0 : return_address - 1; }
+
 std::vector<uint64_t> call_addresses(std::span<const uint64_t> return_addresses) {
   std::vector<uint64_t> addresses;
   for (const auto address : return_addresses.first(std::min(return_addresses.size(), kMostFrames)))
-    addresses.push_back(address == 0 ? 0 : address - 1);
+    addresses.push_back(call_address(address));
   return addresses;
 }
 
@@ -47,14 +49,18 @@ Analysis::Analysis(const Capture &capture, const Modules &modules, Symbolizer &s
 
 // A thread that runs stands somewhere else each time, and no report of a leak needs its lines.
 void Analysis::spare_running() {
-  std::unordered_set<uint64_t> sufficient, wanted;
-  for (const auto &thread : threads_) {
-    const bool runs = (thread.record->flags & kThreadWaiter) == 0 && thread.record->system_call < 0;
-    (runs ? sufficient : wanted).insert(thread.addresses.begin(), thread.addresses.end());
-  }
-  for (const auto address : capture_.all_call_stacks()) wanted.insert(address - 1);
-  for (const auto address : wanted) sufficient.erase(address);
-  symbols_.spare_lines_of(std::move(sufficient));
+  const auto runs = [](const AnalysedThread &thread) {
+    return (thread.record->flags & kThreadWaiter) == 0 && thread.record->system_call < 0;
+  };
+  std::unordered_set<uint64_t> spared;
+  for (const auto &thread : threads_)
+    if (runs(thread)) spared.insert(thread.addresses.begin(), thread.addresses.end());
+  if (spared.empty()) return;
+  for (const auto &thread : threads_)
+    if (!runs(thread))
+      for (const auto address : thread.addresses) spared.erase(address);
+  for (const auto address : capture_.all_call_stacks()) spared.erase(call_address(address));
+  symbols_.spare_lines_of(std::move(spared));
 }
 
 WaitKind Analysis::wait_of(const ThreadRecord &record, const std::vector<uint64_t> &addresses) {
@@ -97,7 +103,7 @@ std::string_view Analysis::module_path(uint64_t address) const {
 void Analysis::note_missing(size_t cut_stacks) {
   if (cut_stacks != 0) notes_.push_back(std::to_string(cut_stacks) + " thread stacks are incomplete");
   // What is needed to name allocations is opened only later.
-  for (const auto address : capture_.all_call_stacks()) modules_.at(address - 1);
+  for (const auto address : capture_.all_call_stacks()) modules_.at(call_address(address));
   size_t missing = 0;
   for (const auto &module : modules_.opened())
     if (!module.file && ++missing <= kMostMissingNamed) notes_.push_back(module.error);

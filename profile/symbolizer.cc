@@ -127,14 +127,14 @@ const Symbolized &Symbolizer::at(uint64_t address) {
   return known_.emplace(address, look_up(address)).first->second;
 }
 
-const Symbolized *Symbolizer::find_earlier(const Module &module, uint64_t address, bool spares_lines) {
+const Symbolized *Symbolizer::find_earlier(const Module &module, uint64_t address, bool without_lines) {
   if (earlier_ == nullptr || !module.file) return nullptr;
   const auto &map = modules_.map();
   const auto &mapping = map.mappings()[static_cast<size_t>(map.find(address))];
   const auto find = [&] { return earlier_->find(module.file->build_id(), address - mapping.begin + mapping.offset); };
   auto found = find();
   // To read debug information takes longer than to read a profile.
-  while (found.symbols == nullptr && !spares_lines && may_tell_more(module) && !debug_of(module).was_read &&
+  while (found.symbols == nullptr && !without_lines && may_tell_more(module) && !debug_of(module).was_read &&
          earlier_->learn_more())
     found = find();
   if (found.symbols == nullptr || (!found.final && may_tell_more(module))) return nullptr;
@@ -153,8 +153,9 @@ Symbolizer::DebugInformation &Symbolizer::debug_of(const Module &module) {
   auto &debug = known->second;
   if (!is_new || detail_ == SymbolDetail::names_only || !module.file || module.file->path().empty()) return debug;
   const auto look_into = [&debug](const ElfFile &file) {
-    debug.exists = !file.section(".debug_info").empty() || !file.section(".zdebug_info").empty();
-    debug.compressed = file.is_compressed(".debug_info") || !file.section(".zdebug_info").empty();
+    const bool is_old_form = !file.section(".zdebug_info").empty(); // always compressed
+    debug.exists = is_old_form || !file.section(".debug_info").empty();
+    debug.compressed = is_old_form || file.is_compressed(".debug_info");
   };
   look_into(*module.file);
   if (!debug.exists && debug_path_.empty())

@@ -72,7 +72,7 @@ private:
     bool was_read = false;
   };
 
-  const Symbolized *find_earlier(const Module &module, uint64_t address, bool spares_lines);
+  const Symbolized *find_earlier(const Module &module, uint64_t address, bool without_lines);
   // Whether debug information may say more of it than its ELF symbols.
   bool may_tell_more(const Module &module) { return debug_of(module).exists; }
   bool spares_lines(const Module &module, uint64_t address);

@@ -9,7 +9,6 @@ namespace {
 
 constexpr uintptr_t kPage = 4096;
 constexpr size_t kPages = HeapMap::kLeafGranules / kPage;
-constexpr uint64_t kHere = uint64_t{3} << 62; // present or swapped
 
 // False where that is not known of all pages.
 bool read_pages(int pagemap, const uint8_t *codes, HeapMap::WrittenPages &written) {
@@ -20,7 +19,7 @@ bool read_pages(int pagemap, const uint8_t *codes, HeapMap::WrittenPages &writte
   if (sys::call(SYS_pread64, pagemap, entries, sizeof entries, at / kPage * sizeof *entries) != sizeof entries)
     return false;
   for (size_t i = 0; i < kPages; ++i)
-    if (entries[i] & kHere) written.bits[i / 64] |= uint64_t{1} << (i % 64);
+    if (is_page_here(entries[i])) written.bits[i / 64] |= uint64_t{1} << (i % 64);
   return true;
 }
 

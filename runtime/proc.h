@@ -51,6 +51,9 @@ std::string_view line_value(std::string_view text, std::string_view key);
 // A field of a line of /proc/PID/stat, numbered as in proc(5), from the 3rd on; empty where there is none.
 std::string_view stat_field(std::string_view line, int number);
 
+// Whether the page of an entry of /proc/PID/pagemap exists, in memory or swapped out. Source: proc_pid_pagemap(5).
+inline bool is_page_here(uint64_t entry) { return (entry >> 62) != 0; }
+
 // Calls visit(name) for each entry of the directory `fd`. False if it cannot be read.
 template <typename Visit> bool for_each_entry(int fd, Visit visit) {
   struct Entry { // linux_dirent64

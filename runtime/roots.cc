@@ -19,7 +19,6 @@ namespace {
 constexpr uintptr_t kPage = 4096;
 constexpr uintptr_t kRedZone = 128; // below the stack pointer, psABI
 constexpr size_t kLargestStack = size_t{256} << 20;
-constexpr uint64_t kHere = uint64_t{3} << 62; // present or swapped, proc_pid_pagemap(5)
 
 Range initial_memory[256];
 size_t initial_count;
@@ -343,13 +342,13 @@ template <typename Visit> void RootFinder::for_each_data_segment(Visit visit) co
 void RootFinder::add_present(Range range) {
   constexpr size_t kWorthAsking = 64 * kPage;
   if (range.size() < kWorthAsking || pagemap_ < 0) return roots_.add(range);
-  add_pages(range, [](uint64_t entry) { return (entry & kHere) != 0; });
+  add_pages(range, is_page_here);
 }
 
 // Memory that may not be read, or not be written: mostly guards and reserves, which have no pages.
 void RootFinder::add_protected(Range range) {
   if (pagemap_ < 0) return add_resident(range, roots_);
-  add_pages(range, [](uint64_t entry) { return (entry & kHere) != 0; });
+  add_pages(range, is_page_here);
 }
 
 // Private mappings of files that cannot be written now: pages that have been, which are anonymous.
@@ -357,7 +356,7 @@ void RootFinder::add_written(Range range) {
   constexpr uint64_t kSwapped = uint64_t{1} << 62, kOfFile = uint64_t{1} << 61;
   if (pagemap_ < 0) return;
   add_pages(range,
-            [](uint64_t entry) { return (entry & kSwapped) != 0 || ((entry & kHere) != 0 && (entry & kOfFile) == 0); });
+            [](uint64_t entry) { return (entry & kSwapped) != 0 || (is_page_here(entry) && (entry & kOfFile) == 0); });
 }
 
 // Address space that is reserved can be far larger than memory (a database: 8 TiB), and to ask for each of its pages

@@ -202,12 +202,11 @@ uint32_t record_alone() {
   FrameRoom::Column fresh = last.room->column(LastRecorded::kStacks);
   size_t depth = unwind_again(registers, own_stack(registers.sp()), last.stacks[last.latest], last.stacks[last.next],
                               fresh, pcs, call_stacks::kDeepest, same);
-  uint32_t &known = last.keys[last.latest].id;
-  if (same && known != 0) return known;
   uint32_t id = call_stacks::intern({pcs, depth});
-  if (same) return known = id;
-  last.latest = last.next;
-  last.next = (last.next + 1) % LastRecorded::kStacks;
+  if (!same) { // the same again is one that had no number
+    last.latest = last.next;
+    last.next = (last.next + 1) % LastRecorded::kStacks;
+  }
   size_t at = index_of_frame(last.stacks[last.latest], caller_sp);
   last.keys[last.latest] = {id != 0 ? caller_sp : 0, static_cast<uint32_t>(at), id};
   return id;

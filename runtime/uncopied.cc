@@ -114,7 +114,6 @@ bool UncopiedMemory::collect(const Proc &target, int list) {
 
 // Pages that exist: of private memory those that the process has, of shared memory those that anybody has.
 bool UncopiedMemory::collect_range(const UncopiedRange &range, int memory, int pagemap) {
-  constexpr uint64_t kHere = uint64_t{3} << 62; // present or swapped
   uint64_t entries[256];
   unsigned char residency[256];
   for (uintptr_t at = range.range.begin; at < range.range.end;) {
@@ -123,7 +122,7 @@ bool UncopiedMemory::collect_range(const UncopiedRange &range, int memory, int p
                               : sys::call(SYS_pread64, pagemap, entries, pages * 8, at / kPage * 8) > 0;
     if (!known) return true; // no longer mapped
     for (size_t i = 0; i < pages;) {
-      auto here = [&](size_t k) { return range.shared ? (residency[k] & 1) != 0 : (entries[k] & kHere) != 0; };
+      auto here = [&](size_t k) { return range.shared ? (residency[k] & 1) != 0 : is_page_here(entries[k]); };
       size_t from = i;
       while (i < pages && here(i)) ++i;
       if (i > from && !copy_run({at + from * kPage, at + i * kPage}, memory)) return false;

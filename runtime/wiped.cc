@@ -15,12 +15,10 @@ constexpr uintptr_t kPage = 4096;
 // Whether one of the first pages is there: a fork leaves none where it wipes.
 bool has_pages(Range range, int pagemap) {
   constexpr size_t kMost = 64;
-  constexpr uint64_t kHere = uint64_t{3} << 62; // present or swapped
   uint64_t entries[kMost];
   size_t bytes = std::min(kMost, range.size() / kPage) * sizeof *entries;
   long got = sys::call(SYS_pread64, pagemap, entries, bytes, range.begin / kPage * sizeof *entries);
-  return got > 0 &&
-         std::any_of(entries, entries + got / sizeof *entries, [](uint64_t entry) { return (entry & kHere) != 0; });
+  return got > 0 && std::any_of(entries, entries + got / sizeof *entries, is_page_here);
 }
 
 // Of two pages at least, in one mapping.
