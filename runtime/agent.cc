@@ -79,8 +79,10 @@ void begin_safepoint(uint64_t now) {
   the_agent.serving_requests = requested;
   Trigger trigger = !demanded ? Trigger::periodic : at_exit ? Trigger::exit : Trigger::demand;
   if (due) the_agent.next_ns = now + the_agent.config->interval_ns;
+  if (!demanded && the_agent.tries == 0 && the_agent.idle.spare()) return;
   ++the_agent.tries;
   if (!prepare_safepoint(the_agent, trigger)) return;
+  the_agent.idle.begin();
   the_agent.under_way = start_safepoint(the_agent.safepoint);
   the_agent.began_ns = now;
   if (the_agent.under_way) return;
@@ -321,6 +323,7 @@ void forget_agent() {
   the_agent.wrote_profile = false;
   the_agent.said_first_leak = false;
   the_agent.last = {};
+  the_agent.idle = {};
   the_agent.said_trouble_count = 0;
   the_agent.status.forget();
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/config.h"
+#include "runtime/idle.h"
 #include "runtime/safepoint.h"
 #include "runtime/status.h"
 
@@ -44,6 +45,7 @@ struct AgentState {
   uint32_t serving = 0;
   uint32_t serving_requests = 0;
   uint32_t served_requests = 0;
+  IdleWatch idle;
   ReportResult last;
   bool said_first_leak = false;
   uint64_t refuted_threads = 0;

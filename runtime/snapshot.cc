@@ -398,11 +398,21 @@ std::span<PastBlock> Snapshot::judge_blocks() {
     const PastBlock *past = entry_at(history_.blocks, at, leaked[i].begin);
     bool before = past && past->reported;
     bool confirmed = safepoint_.number - leaked[i].first_safepoint + 1 >= safepoint_.config->confirm;
+    all_confirmed_ = all_confirmed_ && confirmed;
     bool reported = before || confirmed || safepoint_.trigger != Trigger::periodic;
     bool watched = leaked[i].note && leaked[i].note->watched;
     now[i] = {leaked[i].begin, leaked[i].size, leaked[i].first_safepoint, uint32_t{reported} + before, watched};
   }
   return now;
+}
+
+// Main alone, which is live in any case, and no leak that the next safepoint could confirm. What the kernel hides can
+// come to light while nobody runs; and that main runs shows only where it writes to memory that the fork has copied.
+bool Snapshot::holds_while_idle() const {
+  if (thread_count_ != 1 || !images_[0].is_main || !all_confirmed_ || pointers_hidden_ || !uncopied_.empty())
+    return false;
+  const Vma *stack = vmas_->find(arch::stack_pointer(facts_[0].stopped->registers));
+  return stack && !stack->shared;
 }
 
 void Snapshot::update_history() {
@@ -430,7 +440,8 @@ void Snapshot::update_history() {
                  .heap_bytes = scanner_->heap().bytes,
                  .refuted_threads = refuted_threads_,
                  .mark_ns = mark_ns_,
-                 .unrecorded = unrecorded_sizes(scanner_->leaked_blocks())};
+                 .unrecorded = unrecorded_sizes(scanner_->leaked_blocks()),
+                 .holds_while_idle = holds_while_idle()};
   history_.header.first_wall_ns = next.header.first_wall_ns;
   write_history(safepoint_.files.history, next);
 }

@@ -69,6 +69,7 @@ private:
   uint64_t state_of(size_t i) const;
   PastThread judge(size_t i);
   std::span<PastBlock> judge_blocks();
+  bool holds_while_idle() const;
   int write_capture();
   void write_facts(CaptureWriter &writer);
   void write_maps(CaptureWriter &writer);
@@ -103,6 +104,7 @@ private:
   uint64_t memory_before_ = anonymous_bytes(own_);
   uint64_t mark_ns_ = 0;
   uint64_t refuted_threads_ = 0;
+  bool all_confirmed_ = true; // of the leaked blocks
 };
 
 // Executes bin/castaway on the capture; exits with kSnapshotNoReporter where that fails.

@@ -31,6 +31,7 @@ private:
   static constexpr size_t kTogether = 16;
 
   void detach(StoppedThread &thread) const;
+  void copy_sequences_page(int tid) const;
   void await_main_settled() const;
   void leave_signals_to_main(int tid);
 

@@ -1,0 +1,82 @@
+// Safepoints that are spared because the process has not run since the last one: three in a row at most, and none that
+// could find something else.
+#include "target.h"
+
+#include <algorithm>
+#include <csignal>
+#include <gtest/gtest.h>
+#include <string>
+#include <time.h>
+
+namespace e2e {
+namespace {
+
+// Of the safepoint with this number, in ms; waits for it.
+double time_of(Target &target, int number) {
+  EXPECT_TRUE(eventually([&] { return target.safepoints() >= number; })) << target.process().errors();
+  return static_cast<double>(Profile(target.profiles().at(static_cast<size_t>(number) - 1)).data().time_nanos) / 1e6;
+}
+
+// Between safepoints `first` and `last`, from one to the next.
+std::vector<double> gaps(Target &target, int first, int last) {
+  std::vector<double> found;
+  for (int i = first; i < last; ++i) found.push_back(time_of(target, i + 1) - time_of(target, i));
+  return found;
+}
+
+double now_ms() {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6;
+}
+
+long objects(const Target &target, int number) {
+  return Profile(target.profiles().at(static_cast<size_t>(number) - 1)).totals().objects;
+}
+
+TEST(Idle, ThreeInARowAreSpared) {
+  Target target({program("idle")}, {.interval = "200ms"});
+  target.await_ready();
+  for (double gap : gaps(target, 2, 5)) EXPECT_GT(gap, 750);
+  expect_nothing_leaked(target.newest());
+  target.expect_clean_end();
+}
+
+// The one that comes for the least of it.
+class Busy : public testing::TestWithParam<const char *> {};
+TEST_P(Busy, IsNotSpared) {
+  Target target({program("idle"), GetParam()}, {.interval = "300ms"});
+  target.await_ready();
+  std::vector<double> found = gaps(target, 2, 7);
+  EXPECT_LT(*std::min_element(found.begin(), found.end()), 600);
+  expect_nothing_leaked(target.newest());
+  target.expect_clean_end();
+}
+INSTANTIATE_TEST_SUITE_P(, Busy, testing::Values("ticks", "thread"), [](const auto &each) { return each.param; });
+
+// A handler that writes one word is enough; and what it lost is confirmed although nothing runs from then on.
+TEST(Idle, TheLeastThatRunsIsNoticed) {
+  Target target({program("idle")}, {.interval = "1s"});
+  target.await_ready();
+  time_of(target, 2);
+  target.process().signal(SIGUSR1);
+  const double lost = now_ms();
+  EXPECT_LT(time_of(target, 3) - lost, 1800);
+  EXPECT_LT(time_of(target, 4) - time_of(target, 3), 1800);
+  EXPECT_EQ(objects(target, 2), 0);
+  EXPECT_EQ(objects(target, 3), 0); // not confirmed yet
+  EXPECT_EQ(objects(target, 4), 1);
+  EXPECT_EQ(target.newest().totals().bytes, 1000);
+  expect_nothing_refuted(target.newest());
+}
+
+// With nothing new to be found, a profile is made for who asks.
+TEST(Idle, OnDemandThereIsAlwaysOne) {
+  Target target({program("idle")}, {.interval = "1s"});
+  target.await_ready();
+  time_of(target, 1);
+  EXPECT_NE(target.snap().path(), target.snap().path());
+}
+
+} // namespace
+} // namespace e2e
