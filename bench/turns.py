@@ -16,6 +16,7 @@ TURN = 0.25  # seconds
 # After a turn's begin until answers count: caches are the other server's, and requests are answered that had to wait.
 SETTLING = 25_000_000  # ns
 SECOND = 10**9
+AROUND = 2_000_000  # ns in which a safepoint is prepared, and in which its processes end
 
 
 @dataclass
@@ -54,6 +55,11 @@ class Turns:
     def finish(self):
         if self._thread.is_alive():
             self._thread.join()
+
+    def between(self, begin, seconds):
+        """The turns of this time, which begins so many seconds after the first one."""
+        begin = self.turns[0].begin + round(begin * SECOND)
+        return [turn for turn in self.turns if begin <= turn.begin and turn.end <= begin + round(seconds * SECOND)]
 
     def _start(self):
         self._thread.start()
@@ -132,9 +138,9 @@ def usual_near(turns, values, i):
 
 
 def compare(turns, plain, ours, windows):
-    """{key: number}; `windows`: when castaway's safepoints were under way. A safepoint takes time from whichever server
+    """{key: number}; `windows`: when castaway's safepoints were made. A safepoint takes time from whichever server
     has its turn."""
-    windows = joined(windows)
+    windows = joined((begin - AROUND, end + AROUND) for begin, end in windows)
     sides = (plain, ours)
     rates, tails = [], []
     for turn in turns:
