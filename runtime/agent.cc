@@ -79,10 +79,10 @@ void begin_safepoint(uint64_t now) {
   the_agent.serving_requests = requested;
   Trigger trigger = !demanded ? Trigger::periodic : at_exit ? Trigger::exit : Trigger::demand;
   if (due) the_agent.next_ns = now + the_agent.config->interval_ns;
-  if (!demanded && the_agent.tries == 0 && the_agent.idle.spare()) return;
+  Proc self(the_agent.files.proc, sys::process_id());
+  if (!demanded && the_agent.tries == 0 && the_agent.idle.spare(self)) return;
   ++the_agent.tries;
   if (!prepare_safepoint(the_agent, trigger)) return;
-  the_agent.idle.begin();
   the_agent.under_way = start_safepoint(the_agent.safepoint);
   the_agent.began_ns = now;
   if (the_agent.under_way) return;
@@ -233,6 +233,7 @@ uint64_t first_wait_ns(uint64_t interval_ns) {
 
 bool start_agent(const Config &config) {
   the_agent.config = &config;
+  the_agent.idle = {};
   the_agent.way = preferred_way();
   the_agent.end.store(false);
   the_agent.ready.store(0);
@@ -323,7 +324,6 @@ void forget_agent() {
   the_agent.wrote_profile = false;
   the_agent.said_first_leak = false;
   the_agent.last = {};
-  the_agent.idle = {};
   the_agent.said_trouble_count = 0;
   the_agent.status.forget();
 }

@@ -47,7 +47,7 @@ struct HistoryHeader {
   uint64_t refuted_threads;
   uint64_t mark_ns;
   sampling::Classes unrecorded; // sizes of leaked blocks of which no stack is known
-  uint64_t holds_while_idle;    // 1: the next safepoint finds the same, unless the program runs
+  uint64_t holds_while_idle;    // 1: the next safepoint finds the same, unless main runs (idle.h)
   static constexpr uint64_t kMagic = 0x32796873696877ull;
 };
 

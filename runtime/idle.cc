@@ -1,34 +1,31 @@
 // Whether the program has run; see idle.h.
 #include "runtime/idle.h"
 
-#include "runtime/sys.h"
-
-#include <sys/resource.h>
-
 namespace castaway {
 
-namespace {
-
-uint64_t faults_of(int who) {
-  rusage usage{};
-  sys::call(SYS_getrusage, who, &usage);
-  return static_cast<uint64_t>(usage.ru_minflt) + static_cast<uint64_t>(usage.ru_majflt);
+uint64_t faults_of_main(const Proc &target) {
+  constexpr int kMinor = 10, kMajor = 12;
+  char line[512];
+  Text<64> path;
+  std::string_view stat = target.read((path << "task/" << target.pid() << "/stat").view(), line, sizeof line);
+  uint64_t sum = 0;
+  for (int field : {kMinor, kMajor}) {
+    std::string_view text = stat_field(stat, field);
+    uint64_t faults = 0;
+    take_number(text, faults);
+    sum += faults;
+  }
+  return sum;
 }
 
-// Of all threads, also those that have ended, but for the one that asks.
-uint64_t faults_of_program() { return faults_of(RUSAGE_SELF) - faults_of(RUSAGE_THREAD); }
-
-} // namespace
-
-void IdleWatch::begin() { faults_ = faults_of_program(); }
-
-void IdleWatch::conclude(bool holds) {
+void IdleWatch::conclude(bool holds, uint64_t faults) {
   holds_ = holds;
+  faults_ = faults;
   spared_ = 0;
 }
 
-bool IdleWatch::spare() {
-  if (!holds_ || spared_ == kMostInARow || faults_of_program() != faults_) return false;
+bool IdleWatch::spare(const Proc &target) {
+  if (!holds_ || spared_ == kMostInARow || faults_of_main(target) != faults_) return false;
   ++spared_;
   return true;
 }

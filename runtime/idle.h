@@ -2,34 +2,40 @@
 // be made: a server's idle processes cost nothing.
 //
 // A fork leaves no page of the program's own memory writable. Whoever runs on writes at least to its stack, which is a
-// page fault, and the kernel counts faults by thread: none but the agent's since before the fork means that nothing
-// ran. A thread that goes on after a stop makes one all the same, because the kernel writes to its restartable
-// sequences' area; the tracer sees to main's (PtraceStopper). Below the stack of another thread is its descriptor,
-// often in the same page, so only processes of one thread are told to be idle.
+// page fault, and the kernel counts each thread's: no more of main's than when it was stopped for the fork means that
+// it has not run. That holds for main alone. The kernel writes to a thread's restartable sequences' area when it goes
+// on, which would be a page fault as well; the tracer makes main's copy of that page (PtraceStopper). Another thread's
+// stack begins below its descriptor, which is where that area is: in the copied page its writing would not be seen. So
+// only processes of one thread, stopped by ptrace, are told to be idle.
 //
-// What may go wrong makes the program look busy, but for huge pages that the kernel forms anew and memory that another
-// process shares or writes to. So safepoints are spared a few times in a row at most, and on demand never.
+// Most of what goes wrong makes main look busy. It looks idle although something has changed where another process
+// writes to shared memory or takes what was in a pipe; where devices write to memory, which a fork leaves writable; and
+// where the kernel has formed a huge page anew. So safepoints are spared a few times in a row at most, and on demand
+// never.
 //
 // Context: the agent.
 #pragma once
+
+#include "runtime/proc.h"
 
 #include <cstdint>
 
 namespace castaway {
 
+// Page faults of the target's main thread so far.
+uint64_t faults_of_main(const Proc &target);
+
 class IdleWatch {
 public:
-  // Before the threads are stopped.
-  void begin();
-  // After the safepoint. `holds`: what it found cannot change unless the program runs.
-  void conclude(bool holds);
+  // After a safepoint. `holds`: what it found cannot change unless main runs. `faults`: main's at the stop.
+  void conclude(bool holds, uint64_t faults);
   // Whether the safepoint that is due can be spared; it counts as spared then.
-  bool spare();
+  bool spare(const Proc &target);
 
 private:
   static constexpr int kMostInARow = 3;
 
-  uint64_t faults_ = 0; // of the program, before the last stop
+  uint64_t faults_ = 0;
   bool holds_ = false;
   int spared_ = 0; // since the last safepoint
 };

@@ -3,6 +3,7 @@
 #include "runtime/safepoint.h"
 
 #include "runtime/call_probe.h"
+#include "runtime/idle.h"
 #include "runtime/injection.h"
 #include "runtime/memory.h"
 #include "runtime/memory_limits.h"
@@ -146,7 +147,14 @@ void stop_by_ptrace(Safepoint &safepoint, const MemoryLimits &limits) {
   KernelRoots kernel_roots;
   fault_point(safepoint, "tracer");
   kernel_roots.prepare(proc);
-  pause_world(safepoint, world, proc, kernel_roots, [&] { return copy_process(safepoint, world, kernel_roots); });
+  pause_world(safepoint, world, proc, kernel_roots, [&] {
+    std::span<const StoppedThread> threads = world.threads();
+    safepoint.main_alone = threads.size() == 1 && threads[0].tid == safepoint.pid;
+    if (safepoint.main_alone) safepoint.main_faults = faults_of_main(proc);
+    int pid = copy_process(safepoint, world, kernel_roots);
+    if (safepoint.main_alone) stopper.copy_sequences_page(threads[0]);
+    return pid;
+  });
 }
 
 // In the agent. The tracer makes the copy, so that it is the snapshot's parent.
@@ -215,6 +223,7 @@ bool start_safepoint(Safepoint &safepoint) {
   safepoint.snapshot_pid = 0;
   safepoint.snapshot_status = -1;
   safepoint.gave_way = false;
+  safepoint.main_alone = false;
   safepoint.phase.store(Phase::stopping, std::memory_order_release);
   // No exit signal, no thread group: wait(2) of the target does not see it. No CLONE_FILES: descriptors of its own. No
   // CLONE_FS: setns(2) fails where the target's root directory is shared.

@@ -66,6 +66,8 @@ struct Safepoint {
   uint64_t pause_ns;
   uint64_t stopped_wall_ns;
   uint64_t stopped_ns;
+  bool main_alone;      // was stopped, by ptrace:
+  uint64_t main_faults; // idle.h
   // Between the agent and the tracer, with StopWay::signal.
   std::atomic<Handover> handover; // a futex
   World *world;

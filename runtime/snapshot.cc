@@ -406,11 +406,12 @@ std::span<PastBlock> Snapshot::judge_blocks() {
   return now;
 }
 
-// Main alone, which is live in any case, and no leak that the next safepoint could confirm. What the kernel hides can
-// come to light while nobody runs; and that main runs shows only where it writes to memory that the fork has copied.
+// Main alone, which is live in any case and waits, and no leak that the next safepoint could confirm. What the kernel
+// hides can come to light while nobody runs; and that main runs shows only where it writes to memory that the fork has
+// copied.
 bool Snapshot::holds_while_idle() const {
-  if (thread_count_ != 1 || !images_[0].is_main || !all_confirmed_ || pointers_hidden_ || !uncopied_.empty())
-    return false;
+  if (thread_count_ != 1 || !images_[0].is_main || !waits_in_call(*facts_[0].stopped)) return false;
+  if (!all_confirmed_ || pointers_hidden_ || finder_->shared_swapped() || !uncopied_.empty()) return false;
   const Vma *stack = vmas_->find(arch::stack_pointer(facts_[0].stopped->registers));
   return stack && !stack->shared;
 }

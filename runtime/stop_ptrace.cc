@@ -107,22 +107,11 @@ void PtraceStopper::let_go(size_t, StoppedThread &thread) {
     if (ready_count_ == kTogether) flush();
     return;
   }
-  copy_sequences_page(thread.tid);
   ThreadSignals signals = signals_of(proc_, thread.tid);
   detach(thread);
   note_main_goes_on(signals);
   main_takes_ = signals.handled & ~signals.blocked;
   if (main_takes_ != 0) await_main_settled();
-}
-
-// A thread that goes on has its processor's number written to its restartable sequences' area, and with that the page
-// is copied, if a fork shares it. Done here, it is no page fault of the thread's: idle.h.
-void PtraceStopper::copy_sequences_page(int tid) const {
-  ptrace_rseq_configuration area{};
-  long word; // PTRACE_PEEKDATA writes it, as a system call
-  if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, sizeof area, reinterpret_cast<long>(&area)) <= 0) return;
-  auto at = static_cast<long>(area.rseq_abi_pointer);
-  if (ptrace(PTRACE_PEEKDATA, tid, at, reinterpret_cast<long>(&word)) == 0) ptrace(PTRACE_POKEDATA, tid, at, word);
 }
 
 // A signal that comes before main has run is somebody else's. It will mostly sleep again at once.
@@ -146,6 +135,18 @@ void PtraceStopper::flush() {
 void PtraceStopper::leave_signals_to_main(int tid) {
   if (main_takes_ == 0 || !may_be_pending(tid, main_takes_)) return;
   if (!await_main_took_signals(proc_)) main_takes_ = 0; // it has been waited for enough
+}
+
+void PtraceStopper::copy_sequences_page(const StoppedThread &thread) const {
+  constexpr uintptr_t kPage = 4096;
+  ptrace_rseq_configuration area{};
+  long got = ptrace(PTRACE_GET_RSEQ_CONFIGURATION, thread.tid, sizeof area, reinterpret_cast<long>(&area));
+  uintptr_t from_stack = area.rseq_abi_pointer - arch::stack_pointer(thread.registers) + kPage;
+  if (got <= 0 || area.rseq_abi_pointer == 0 || from_stack < 2 * kPage) return;
+  auto at = static_cast<long>(area.rseq_abi_pointer);
+  long word; // PTRACE_PEEKDATA, the system call, writes it
+  if (ptrace(PTRACE_PEEKDATA, thread.tid, at, reinterpret_cast<long>(&word)) == 0)
+    ptrace(PTRACE_POKEDATA, thread.tid, at, word);
 }
 
 void PtraceStopper::detach(StoppedThread &thread) const {

@@ -27,11 +27,15 @@ public:
   void before_resume(bool) override {}
   void after_resume(std::span<StoppedThread>) override {}
 
+  // When a thread goes on, the kernel writes its processor's number to its restartable sequences' area. After a fork
+  // that copies the page; done here, it is no page fault of the thread's (idle.h). Not where its stack is as near as
+  // that the two may share a page.
+  void copy_sequences_page(const StoppedThread &thread) const;
+
 private:
   static constexpr size_t kTogether = 16;
 
   void detach(StoppedThread &thread) const;
-  void copy_sequences_page(int tid) const;
   void await_main_settled() const;
   void leave_signals_to_main(int tid);
 

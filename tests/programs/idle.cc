@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <poll.h>
 #include <string_view>
+#include <sys/select.h>
 #include <thread>
 #include <unistd.h>
 
@@ -20,10 +21,26 @@ void *volatile kept;
   for (volatile char &byte : room) byte = 0;
 }
 
+// How main waits, until its input ends.
+void wait(std::string_view mode) {
+  pollfd input{STDIN_FILENO, POLLIN, 0};
+  fd_set set;
+  FD_ZERO(&set);
+  FD_SET(STDIN_FILENO, &set);
+  timeval hour{3600, 0};
+  char byte;
+  if (mode == "poll") poll(&input, 1, -1);
+  if (mode == "select") select(STDIN_FILENO + 1, &set, nullptr, nullptr, &hour);
+  while (mode == "ticks" && poll(&input, 1, 20) <= 0) {
+  }
+  while (read(STDIN_FILENO, &byte, 1) > 0) {
+  }
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
-  std::string_view mode = argc > 1 ? argv[1] : "";
+  std::string_view mode = argc > 1 ? argv[1] : "read";
   struct sigaction lose {};
   lose.sa_handler = [](int) { kept = nullptr; };
   lose.sa_flags = SA_RESTART;
@@ -33,11 +50,6 @@ int main(int argc, char **argv) {
   scrub_stack();
   puts("READY");
   fflush(stdout);
-  pollfd input{STDIN_FILENO, POLLIN, 0};
-  while (mode == "ticks" && poll(&input, 1, 20) <= 0) {
-  }
-  char byte;
-  while (read(STDIN_FILENO, &byte, 1) > 0) {
-  }
+  wait(mode);
   _exit(0);
 }
