@@ -30,6 +30,11 @@ struct UnwindTable {
   uint64_t entry_count = 0; // of 8 bytes each
 };
 
+struct ElfSymbol {
+  std::string_view name; // as long as the file
+  uint64_t value = 0;    // virtual address in the file
+};
+
 class ElfFile {
 public:
   static Result<std::shared_ptr<const ElfFile>> open(const std::string &path);
@@ -51,6 +56,9 @@ public:
   // The section of this name as the file has it, perhaps compressed; empty where there is none.
   std::span<const std::byte> section(std::string_view name) const;
   bool is_compressed(std::string_view section) const;
+  // The symbol that `address` lies in, by the file's own table: of those that it lies in, the one that libdwfl would
+  // choose. An empty name where it lies in none; nullopt where symbols without size would have to be weighed.
+  std::optional<ElfSymbol> symbol_at(uint64_t address) const;
   // Whether a segment covers `address`, with bytes in the file or zeros behind them.
   bool covers(uint64_t address) const;
   // What to subtract from an address in `mapping` to get the virtual address in this file; nullopt if no segment (no
@@ -61,7 +69,10 @@ private:
   ElfFile(std::string path, std::span<const std::byte> bytes, bool mapped)
       : path_(std::move(path)), bytes_(bytes), mapped_(mapped) {}
   static Result<std::shared_ptr<const ElfFile>> parse(std::unique_ptr<ElfFile> file);
+  std::optional<Elf64_Shdr> section_header(uint64_t i) const;
   std::optional<Elf64_Shdr> find_section(std::string_view name) const;
+  std::optional<Elf64_Shdr> find_symbol_table() const;
+  bool is_in_section(uint64_t address, uint16_t index) const;
   std::span<const std::byte> bytes_of(const Elf64_Shdr &section) const;
   bool read_headers();
   void read_build_id();

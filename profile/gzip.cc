@@ -1,14 +1,15 @@
 #include "profile/gzip.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <zlib.h>
 
 namespace castaway {
 namespace {
 
-constexpr int kGzipWindow = 15 + 16; // zlib: the largest window, gzip's header and trailer
-constexpr int kMemoryLevel = 8;
+constexpr int kGzip = 16; // zlib: gzip's header and trailer
+constexpr int kSmallestWindow = 9, kLargestWindow = 15, kMostMemory = 8;
 constexpr size_t kFirstPiece = size_t(16) << 10;
 
 Bytef *as_input(const void *bytes) { return static_cast<Bytef *>(const_cast<void *>(bytes)); }
@@ -28,7 +29,10 @@ void add_room(z_stream &stream, std::string &out) {
 Result<std::string> gzip(std::string_view bytes) {
   z_stream stream = {};
   if (bytes.size() > std::numeric_limits<uInt>::max()) return Error{"too large for one gzip stream"};
-  if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, kGzipWindow, kMemoryLevel, Z_DEFAULT_STRATEGY) != Z_OK)
+  // No more than so many bytes need: of 256 KiB of tables that zlib takes by default, most would be zeroed for nothing.
+  const int window = std::clamp(static_cast<int>(std::bit_width(bytes.size())), kSmallestWindow, kLargestWindow);
+  const int memory = std::min(window - 5, kMostMemory);
+  if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, window + kGzip, memory, Z_DEFAULT_STRATEGY) != Z_OK)
     return Error{"gzip: out of memory"};
   std::string out(deflateBound(&stream, bytes.size()), '\0');
   stream.next_in = as_input(bytes.data());
@@ -49,7 +53,7 @@ bool is_gzip(std::span<const std::byte> bytes) {
 Result<std::string> gunzip(std::span<const std::byte> bytes, size_t limit) {
   z_stream stream = {};
   if (bytes.size() > std::numeric_limits<uInt>::max()) return Error{"too large for one gzip stream"};
-  if (inflateInit2(&stream, kGzipWindow) != Z_OK) return Error{"gzip: out of memory"};
+  if (inflateInit2(&stream, kLargestWindow + kGzip) != Z_OK) return Error{"gzip: out of memory"};
   stream.next_in = as_input(bytes.data());
   stream.avail_in = static_cast<uInt>(bytes.size());
   std::string out;

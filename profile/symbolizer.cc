@@ -70,6 +70,13 @@ void forbid_network() {
 
 std::string base_name(const std::string &path) { return path.substr(path.rfind('/') + 1); }
 
+void add_symbol(Symbolized &result, const ElfSymbol &symbol, uint64_t address) {
+  const std::string name(symbol.name);
+  if (name.empty()) return;
+  result.offset = address - symbol.value;
+  result.frames.push_back({function_name(name), name, "", 0});
+}
+
 std::string with_offset(const std::string &name, uint64_t offset) {
   char text[24];
   snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(offset));
@@ -164,30 +171,42 @@ Symbolizer::DebugInformation &Symbolizer::debug_of(const Module &module) {
   return debug;
 }
 
+// Of a file without debug information in any place, not even compressed symbols of its own.
+std::optional<ElfSymbol> Symbolizer::only_symbol_at(const Module &module, uint64_t address) {
+  const bool is_bare = module.file && !debug_of(module).exists && module.file->section(".gnu_debugdata").empty();
+  return is_bare ? module.file->symbol_at(address - module.bias) : std::nullopt;
+}
+
 Symbolized Symbolizer::look_up(uint64_t address) {
   Symbolized result;
-  const auto *module = modules_.at(address);
-  const bool without_lines = module != nullptr && spares_lines(*module, address);
-  if (module != nullptr)
+  if (const auto *module = modules_.at(address)) {
+    const bool without_lines = spares_lines(*module, address);
     if (const auto *known = find_earlier(*module, address, without_lines)) return *known;
-  auto *symbols = module == nullptr ? nullptr : &symbols_of(*module);
-  if (symbols != nullptr && symbols->elf != nullptr) {
-    const auto inside = address - module->bias;
-    GElf_Off offset = 0;
-    GElf_Sym symbol;
-    const char *name = dwfl_module_addrinfo(symbols->elf, inside, &offset, &symbol, nullptr, nullptr, nullptr);
-    if (name != nullptr && !without_lines) result.offset = offset;
-    if (symbols->lines && !without_lines) {
-      result.frames = symbols->lines->at(inside);
-      debug_of(*module).was_read = true;
-    }
-    if (result.frames.empty() && name != nullptr) result.frames.push_back({function_name(name), name, "", 0});
-    result.known = !result.frames.empty();
+    if (const auto symbol = only_symbol_at(*module, address))
+      add_symbol(result, *symbol, address - module->bias);
+    else
+      ask_libraries(result, *module, address, without_lines);
   }
+  result.known = !result.frames.empty();
   if (result.frames.empty()) result.frames.emplace_back();
   for (auto &frame : result.frames)
     if (frame.function.empty()) frame.function = fallback_name(address);
   return result;
+}
+
+void Symbolizer::ask_libraries(Symbolized &result, const Module &module, uint64_t address, bool without_lines) {
+  auto &symbols = symbols_of(module);
+  if (symbols.elf == nullptr) return;
+  const auto inside = address - module.bias;
+  GElf_Off offset = 0;
+  GElf_Sym symbol;
+  const char *name = dwfl_module_addrinfo(symbols.elf, inside, &offset, &symbol, nullptr, nullptr, nullptr);
+  if (name != nullptr && !without_lines) result.offset = offset;
+  if (symbols.lines && !without_lines) {
+    result.frames = symbols.lines->at(inside);
+    debug_of(module).was_read = true;
+  }
+  if (result.frames.empty() && name != nullptr) result.frames.push_back({function_name(name), name, "", 0});
 }
 
 std::optional<Variable> Symbolizer::variable_at(uint64_t address) {

@@ -77,7 +77,9 @@ private:
   bool may_tell_more(const Module &module) { return debug_of(module).exists; }
   bool spares_lines(const Module &module, uint64_t address);
   DebugInformation &debug_of(const Module &module);
+  std::optional<ElfSymbol> only_symbol_at(const Module &module, uint64_t address);
   Symbolized look_up(uint64_t address);
+  void ask_libraries(Symbolized &result, const Module &module, uint64_t address, bool without_lines);
   ModuleSymbols &symbols_of(const Module &module);
   std::string fallback_name(uint64_t address) const;
 
