@@ -35,32 +35,6 @@ template <typename T> std::optional<T> copy_from(std::span<const std::byte> byte
   return value;
 }
 
-bool names_code_or_data(const Elf64_Sym &symbol) {
-  const auto type = ELF64_ST_TYPE(symbol.st_info);
-  return symbol.st_name != 0 && symbol.st_shndx != SHN_UNDEF && type != STT_SECTION && type != STT_FILE &&
-         type != STT_TLS;
-}
-
-int rank_of_binding(const Elf64_Sym &symbol) {
-  switch (ELF64_ST_BIND(symbol.st_info)) {
-  case STB_GLOBAL:
-    return 3;
-  case STB_WEAK:
-    return 2;
-  case STB_LOCAL:
-    return 1;
-  default:
-    return 0;
-  }
-}
-
-// Of two symbols with a size that an address lies in. As libdwfl's dwfl_module_addrinfo() decides.
-bool is_better(const Elf64_Sym &symbol, const Elf64_Sym &than) {
-  const auto rank = rank_of_binding(symbol), other = rank_of_binding(than);
-  if (symbol.st_value > than.st_value || rank > other) return true;
-  return symbol.st_value == than.st_value && symbol.st_size < than.st_size && rank >= other;
-}
-
 std::string hexadecimal(std::span<const std::byte> bytes) {
   constexpr char digits[] = "0123456789abcdef";
   std::string text;
@@ -197,50 +171,22 @@ bool ElfFile::is_compressed(std::string_view section) const {
   return header && (header->sh_flags & SHF_COMPRESSED) != 0;
 }
 
+std::optional<SymbolTable> ElfFile::symbol_table(bool dynamic) const {
+  for (size_t i = 0; i < header_.e_shnum; i++) {
+    const auto header = section_header(i);
+    if (!header || header->sh_type != (dynamic ? SHT_DYNSYM : SHT_SYMTAB)) continue;
+    const auto names = section_header(header->sh_link);
+    const auto symbols = bytes_of(*header);
+    if (names)
+      return SymbolTable{symbols, bytes_of(*names),
+                         std::min(size_t(header->sh_info), symbols.size() / sizeof(Elf64_Sym))};
+  }
+  return std::nullopt;
+}
+
 bool ElfFile::is_in_section(uint64_t address, uint16_t index) const {
   const auto header = index < SHN_LORESERVE ? section_header(index) : std::nullopt;
   return header && address - header->sh_addr < header->sh_size;
-}
-
-std::optional<Elf64_Shdr> ElfFile::find_symbol_table() const {
-  std::optional<Elf64_Shdr> dynamic;
-  for (size_t i = 0; i < header_.e_shnum; i++) {
-    const auto header = section_header(i);
-    if (header && header->sh_type == SHT_SYMTAB) return header;
-    if (header && header->sh_type == SHT_DYNSYM) dynamic = header;
-  }
-  return dynamic;
-}
-
-// All symbols are looked at for each address: to sort them takes longer, and few addresses are asked for. libdwfl,
-// which does the same, takes eleven times as long: 190 us in PostgreSQL's program, where a small report takes 3 ms in
-// all.
-std::optional<ElfSymbol> ElfFile::symbol_at(uint64_t address) const {
-  const auto table = find_symbol_table();
-  const auto strings = table ? section_header(table->sh_link) : std::nullopt;
-  if (!strings) return std::nullopt;
-  const auto symbols = bytes_of(*table), text = bytes_of(*strings);
-  const auto end = symbols.size() / sizeof(Elf64_Sym);
-  const auto first_global = std::min<uint64_t>(table->sh_info, end);
-  std::optional<Elf64_Sym> best;
-  bool sizeless = false;
-  const auto search = [&](uint64_t from, uint64_t to) {
-    for (auto i = from; i < to; i++) {
-      const auto symbol = *copy_from<Elf64_Sym>(symbols, i * sizeof(Elf64_Sym));
-      if (symbol.st_value > address || (symbol.st_size != 0 && address - symbol.st_value >= symbol.st_size)) continue;
-      if (!names_code_or_data(symbol)) continue;
-      if (symbol.st_size == 0)
-        sizeless = sizeless || is_in_section(address, symbol.st_shndx);
-      else if (!best || is_better(symbol, *best))
-        best = symbol;
-    }
-  };
-  search(std::max<uint64_t>(first_global, 1), end);
-  if (!best) search(1, first_global);
-  if (!best) return sizeless ? std::nullopt : std::optional(ElfSymbol());
-  if (best->st_name >= text.size()) return std::nullopt;
-  const auto *name = reinterpret_cast<const char *>(text.data()) + best->st_name;
-  return ElfSymbol{{name, strnlen(name, text.size() - best->st_name)}, best->st_value};
 }
 
 bool ElfFile::covers(uint64_t address) const {

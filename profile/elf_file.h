@@ -30,9 +30,11 @@ struct UnwindTable {
   uint64_t entry_count = 0; // of 8 bytes each
 };
 
-struct ElfSymbol {
-  std::string_view name; // as long as the file
-  uint64_t value = 0;    // virtual address in the file
+// Symbols as the file has them; all that is local comes first.
+struct SymbolTable {
+  std::span<const std::byte> symbols; // Elf64_Sym[], perhaps not aligned
+  std::span<const std::byte> names;   // zero-terminated
+  size_t first_global = 0;
 };
 
 class ElfFile {
@@ -56,9 +58,10 @@ public:
   // The section of this name as the file has it, perhaps compressed; empty where there is none.
   std::span<const std::byte> section(std::string_view name) const;
   bool is_compressed(std::string_view section) const;
-  // The symbol that `address` lies in, by the file's own table: of those that it lies in, the one that libdwfl would
-  // choose. An empty name where it lies in none; nullopt where symbols without size would have to be weighed.
-  std::optional<ElfSymbol> symbol_at(uint64_t address) const;
+  // .dynsym or .symtab; nullopt where there is none.
+  std::optional<SymbolTable> symbol_table(bool dynamic) const;
+  // `index`: of the section, as symbols have it.
+  bool is_in_section(uint64_t address, uint16_t index) const;
   // Whether a segment covers `address`, with bytes in the file or zeros behind them.
   bool covers(uint64_t address) const;
   // What to subtract from an address in `mapping` to get the virtual address in this file; nullopt if no segment (no
@@ -71,8 +74,6 @@ private:
   static Result<std::shared_ptr<const ElfFile>> parse(std::unique_ptr<ElfFile> file);
   std::optional<Elf64_Shdr> section_header(uint64_t i) const;
   std::optional<Elf64_Shdr> find_section(std::string_view name) const;
-  std::optional<Elf64_Shdr> find_symbol_table() const;
-  bool is_in_section(uint64_t address, uint16_t index) const;
   std::span<const std::byte> bytes_of(const Elf64_Shdr &section) const;
   bool read_headers();
   void read_build_id();

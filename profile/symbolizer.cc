@@ -70,13 +70,6 @@ void forbid_network() {
 
 std::string base_name(const std::string &path) { return path.substr(path.rfind('/') + 1); }
 
-void add_symbol(Symbolized &result, const ElfSymbol &symbol, uint64_t address) {
-  const std::string name(symbol.name);
-  if (name.empty()) return;
-  result.offset = address - symbol.value;
-  result.frames.push_back({function_name(name), name, "", 0});
-}
-
 std::string with_offset(const std::string &name, uint64_t offset) {
   char text[24];
   snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(offset));
@@ -166,15 +159,40 @@ Symbolizer::DebugInformation &Symbolizer::debug_of(const Module &module) {
   };
   look_into(*module.file);
   if (!debug.exists && debug_path_.empty())
-    if (const auto file = ElfFile::open(debug_path_of_build(module.file->build_id()))) look_into(**file);
+    if (const auto file = ElfFile::open(debug_path_of_build(module.file->build_id()))) {
+      look_into(**file);
+      debug.file = *file;
+    }
   debug.exists = debug.exists || !debug_path_.empty() || has_named_debug_file(*module.file);
   return debug;
 }
 
-// Of a file without debug information in any place, not even compressed symbols of its own.
-std::optional<ElfSymbol> Symbolizer::only_symbol_at(const Module &module, uint64_t address) {
-  const bool is_bare = module.file && !debug_of(module).exists && module.file->section(".gnu_debugdata").empty();
-  return is_bare ? module.file->symbol_at(address - module.bias) : std::nullopt;
+// The table that libdwfl would take: the file's own, or that of its debug information, or else what the file exports.
+ElfSymbols *Symbolizer::own_symbols_of(const Module &module) {
+  const auto [known, is_new] = own_symbols_.try_emplace(&module);
+  auto &symbols = known->second;
+  if (!is_new || !module.file) return symbols.get();
+  const auto take = [&symbols](const std::shared_ptr<const ElfFile> &file, bool dynamic) {
+    const auto table = file == nullptr ? std::nullopt : file->symbol_table(dynamic);
+    if (table) symbols = std::make_unique<ElfSymbols>(file, *table);
+    return table.has_value();
+  };
+  const auto &debug = debug_of(module);
+  const bool is_all_known = !debug.exists || debug.file != nullptr;
+  const bool has_own = take(module.file, false) || (is_all_known && take(debug.file, false));
+  if (!has_own && is_all_known && module.file->section(".gnu_debugdata").empty()) take(module.file, true);
+  return symbols.get();
+}
+
+ElfSymbol Symbolizer::symbol_at(const Module &module, uint64_t inside) {
+  if (auto *own = own_symbols_of(module))
+    if (const auto symbol = own->at(inside)) return *symbol;
+  auto *elf = symbols_of(module).elf;
+  GElf_Off offset = 0;
+  GElf_Sym symbol;
+  const char *name =
+      elf == nullptr ? nullptr : dwfl_module_addrinfo(elf, inside, &offset, &symbol, nullptr, nullptr, nullptr);
+  return name == nullptr ? ElfSymbol() : ElfSymbol{name, inside - offset};
 }
 
 Symbolized Symbolizer::look_up(uint64_t address) {
@@ -182,10 +200,12 @@ Symbolized Symbolizer::look_up(uint64_t address) {
   if (const auto *module = modules_.at(address)) {
     const bool without_lines = spares_lines(*module, address);
     if (const auto *known = find_earlier(*module, address, without_lines)) return *known;
-    if (const auto symbol = only_symbol_at(*module, address))
-      add_symbol(result, *symbol, address - module->bias);
-    else
-      ask_libraries(result, *module, address, without_lines);
+    const auto inside = address - module->bias;
+    const auto symbol = symbol_at(*module, inside);
+    if (!symbol.name.empty() && !without_lines) result.offset = inside - symbol.value;
+    if (debug_of(*module).exists && !without_lines) result.frames = lines_at(*module, inside);
+    const std::string name(symbol.name);
+    if (result.frames.empty() && !name.empty()) result.frames.push_back({function_name(name), name, "", 0});
   }
   result.known = !result.frames.empty();
   if (result.frames.empty()) result.frames.emplace_back();
@@ -194,19 +214,11 @@ Symbolized Symbolizer::look_up(uint64_t address) {
   return result;
 }
 
-void Symbolizer::ask_libraries(Symbolized &result, const Module &module, uint64_t address, bool without_lines) {
-  auto &symbols = symbols_of(module);
-  if (symbols.elf == nullptr) return;
-  const auto inside = address - module.bias;
-  GElf_Off offset = 0;
-  GElf_Sym symbol;
-  const char *name = dwfl_module_addrinfo(symbols.elf, inside, &offset, &symbol, nullptr, nullptr, nullptr);
-  if (name != nullptr && !without_lines) result.offset = offset;
-  if (symbols.lines && !without_lines) {
-    result.frames = symbols.lines->at(inside);
-    debug_of(module).was_read = true;
-  }
-  if (result.frames.empty() && name != nullptr) result.frames.push_back({function_name(name), name, "", 0});
+std::vector<SourceFrame> Symbolizer::lines_at(const Module &module, uint64_t inside) {
+  auto &lines = symbols_of(module).lines;
+  if (!lines) return {};
+  debug_of(module).was_read = true;
+  return lines->at(inside);
 }
 
 std::optional<Variable> Symbolizer::variable_at(uint64_t address) {

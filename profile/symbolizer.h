@@ -1,9 +1,9 @@
 // The symbolizer: from an address to functions, files and lines, inlined calls expanded.
 //
 // libdw on the files that the modules name; debug information in files of its own is found by build id or debug link
-// below /usr/lib/debug, and never fetched over the network. Where there is none, the ELF symbol; where there is no
-// symbol either, `module+0xoffset`. Files are opened when the first address in them is asked for, and every address is
-// looked up once.
+// below /usr/lib/debug, and never fetched over the network. Where there is none, the ELF symbol (elf_symbols.h); where
+// there is no symbol either, `module+0xoffset`. Files are opened when the first address in them is asked for, and every
+// address is looked up once.
 //
 // Debug information is often compressed, and to read one line of libc's takes 45 ms. So there are addresses of which
 // the function's name will do where that would have to be read for them alone.
@@ -12,6 +12,7 @@
 #pragma once
 
 #include "profile/dwarf_frames.h"
+#include "profile/elf_symbols.h"
 #include "profile/modules.h"
 
 #include <cstdint>
@@ -70,6 +71,7 @@ private:
     bool exists = false;
     bool compressed = false;
     bool was_read = false;
+    std::shared_ptr<const ElfFile> file; // found by build id
   };
 
   const Symbolized *find_earlier(const Module &module, uint64_t address, bool without_lines);
@@ -77,9 +79,11 @@ private:
   bool may_tell_more(const Module &module) { return debug_of(module).exists; }
   bool spares_lines(const Module &module, uint64_t address);
   DebugInformation &debug_of(const Module &module);
-  std::optional<ElfSymbol> only_symbol_at(const Module &module, uint64_t address);
   Symbolized look_up(uint64_t address);
-  void ask_libraries(Symbolized &result, const Module &module, uint64_t address, bool without_lines);
+  // `inside`: the address in the file. An empty name where there is none.
+  ElfSymbol symbol_at(const Module &module, uint64_t inside);
+  ElfSymbols *own_symbols_of(const Module &module);
+  std::vector<SourceFrame> lines_at(const Module &module, uint64_t inside);
   ModuleSymbols &symbols_of(const Module &module);
   std::string fallback_name(uint64_t address) const;
 
@@ -89,6 +93,7 @@ private:
   EarlierSymbols *earlier_;
   std::unordered_map<const Module *, DebugInformation> debug_;
   std::unordered_map<const Module *, std::unique_ptr<ModuleSymbols>> symbols_;
+  std::unordered_map<const Module *, std::unique_ptr<ElfSymbols>> own_symbols_;
   std::unordered_map<uint64_t, Symbolized> known_;
   std::unordered_set<uint64_t> spared_;
 };

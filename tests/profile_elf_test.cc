@@ -1,5 +1,5 @@
 // ELF files by themselves: which symbol an address lies in, with libdwfl as another opinion.
-#include "profile/elf_file.h"
+#include "profile/elf_symbols.h"
 
 #include <algorithm>
 #include <elfutils/libdwfl.h>
@@ -69,20 +69,31 @@ std::set<std::string> loaded_files() {
   return paths;
 }
 
+// What libdwfl reads.
+SymbolTable table_of(const ElfFile &file) {
+  const auto own = file.symbol_table(false);
+  return own ? *own : *file.symbol_table(true);
+}
+
 TEST(ElfSymbols, AreThoseThatLibdwflChooses) {
   int same = 0, unknown = 0;
   for (const auto &path : loaded_files()) {
     const OtherOpinion other(path);
     const auto file = *ElfFile::open(path);
+    ElfSymbols many(file, table_of(*file));
     for (const auto address : other.addresses()) {
-      const auto symbol = file->symbol_at(address);
+      // The first few without an index, most with it.
+      ElfSymbols few(file, table_of(*file));
+      const auto symbol = many.at(address), first = few.at(address);
+      ASSERT_EQ(symbol.has_value(), first.has_value()) << path << " " << address;
       if (!symbol) {
         unknown++;
         continue;
       }
       same++;
-      EXPECT_EQ(std::pair(std::string(symbol->name), symbol->value), other.symbol_at(address))
-          << path << " " << address;
+      const auto wanted = other.symbol_at(address);
+      EXPECT_EQ(std::pair(std::string(symbol->name), symbol->value), wanted) << path << " " << address;
+      EXPECT_EQ(std::pair(std::string(first->name), first->value), wanted) << path << " " << address;
     }
   }
   EXPECT_GT(same, 5000);
