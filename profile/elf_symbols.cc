@@ -96,19 +96,22 @@ ElfSymbols::Index ElfSymbols::make_index(size_t from, size_t to) const {
   return index;
 }
 
+// Whether it is the value of a symbol without size, whose section may end before it, or behind one in its section.
 bool ElfSymbols::may_be_label(uint64_t address) {
   if (!labels_) {
     labels_.emplace();
     for (size_t i = 1; i < count(); i++) {
       const auto each = symbol(i);
       if (each.st_size != 0 || !names_code_or_data(each)) continue;
-      auto &first = labels_->try_emplace(each.st_shndx, each.st_value).first->second;
-      first = std::min(first, each.st_value);
+      labels_->values.insert(each.st_value);
+      auto &begin = labels_->begins.try_emplace(each.st_shndx, each.st_value).first->second;
+      begin = std::min(begin, each.st_value);
     }
   }
-  return std::any_of(labels_->begin(), labels_->end(), [&](const auto &label) {
-    return label.second <= address && file_->is_in_section(address, label.first);
-  });
+  return labels_->values.contains(address) ||
+         std::any_of(labels_->begins.begin(), labels_->begins.end(), [&](const auto &label) {
+           return label.second <= address && file_->is_in_section(address, label.first);
+         });
 }
 
 } // namespace castaway

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <vector>
 
@@ -53,8 +54,11 @@ private:
   int asked_ = 0;
   bool is_indexed_ = false;
   Index globals_, locals_;
-  // Of symbols without size: their section, and the first one's value there.
-  std::optional<std::map<uint16_t, uint64_t>> labels_;
+  struct Labels {                        // symbols without size
+    std::map<uint16_t, uint64_t> begins; // by section, the first one's value
+    std::set<uint64_t> values;
+  };
+  std::optional<Labels> labels_; // once they were needed
 };
 
 } // namespace castaway
