@@ -51,6 +51,7 @@ INSTANTIATE_TEST_SUITE_P(, Waits, testing::Values("read", "poll", "select"),
 struct Case {
   const char *name, *mode, *stop;
 };
+void PrintTo(const Case &each, std::ostream *out) { *out << each.name; }
 class NotIdle : public testing::TestWithParam<Case> {};
 // It runs now and then; or may, as another thread could; or nobody can tell.
 TEST_P(NotIdle, NoneIsSpared) {
