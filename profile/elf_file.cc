@@ -171,10 +171,10 @@ bool ElfFile::is_compressed(std::string_view section) const {
   return header && (header->sh_flags & SHF_COMPRESSED) != 0;
 }
 
-std::optional<SymbolTable> ElfFile::symbol_table(bool dynamic) const {
+std::optional<SymbolTable> ElfFile::symbol_table(uint32_t type) const {
   for (size_t i = 0; i < header_.e_shnum; i++) {
     const auto header = section_header(i);
-    if (!header || header->sh_type != (dynamic ? SHT_DYNSYM : SHT_SYMTAB)) continue;
+    if (!header || header->sh_type != type) continue;
     const auto names = section_header(header->sh_link);
     const auto symbols = bytes_of(*header);
     if (names)

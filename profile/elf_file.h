@@ -58,8 +58,8 @@ public:
   // The section of this name as the file has it, perhaps compressed; empty where there is none.
   std::span<const std::byte> section(std::string_view name) const;
   bool is_compressed(std::string_view section) const;
-  // .dynsym or .symtab; nullopt where there is none.
-  std::optional<SymbolTable> symbol_table(bool dynamic) const;
+  // `type`: SHT_SYMTAB or SHT_DYNSYM. nullopt where there is none.
+  std::optional<SymbolTable> symbol_table(uint32_t type) const;
   // `index`: of the section, as symbols have it.
   bool is_in_section(uint64_t address, uint16_t index) const;
   // Whether a segment covers `address`, with bytes in the file or zeros behind them.

@@ -40,9 +40,13 @@ bool contains(const Elf64_Sym &symbol, uint64_t address) {
 
 std::optional<ElfSymbol> ElfSymbols::at(uint64_t address) {
   constexpr int kFew = 16;
-  if (++asked_ == kFew) make_indices();
-  auto best = find(address, std::max<size_t>(table_.first_global, 1), count(), globals_);
-  if (!best) best = find(address, 1, table_.first_global, locals_);
+  if (++asked_ == kFew) {
+    make_index(globals_);
+    make_index(locals_);
+    is_indexed_ = true;
+  }
+  auto best = find(address, globals_);
+  if (!best) best = find(address, locals_);
   if (!best) return may_be_label(address) ? std::nullopt : std::optional(ElfSymbol());
   if (best->st_name >= table_.names.size()) return std::nullopt;
   const auto *name = reinterpret_cast<const char *>(table_.names.data()) + best->st_name;
@@ -56,16 +60,17 @@ Elf64_Sym ElfSymbols::symbol(size_t number) const {
 }
 
 // Symbols are compared in the table's order, which decides between equal ones.
-std::optional<Elf64_Sym> ElfSymbols::find(uint64_t address, size_t from, size_t to, const Index &index) const {
+std::optional<Elf64_Sym> ElfSymbols::find(uint64_t address, const Part &part) const {
   std::optional<Elf64_Sym> best;
   const auto consider = [&](const Elf64_Sym &candidate) {
     if (contains(candidate, address) && names_code_or_data(candidate) && (!best || is_better(candidate, *best)))
       best = candidate;
   };
   if (!is_indexed_) {
-    for (auto i = from; i < to; i++) consider(symbol(i));
+    for (auto i = part.from; i < part.to; i++) consider(symbol(i));
     return best;
   }
+  const auto &index = part.index;
   auto entry = std::upper_bound(index.begin(), index.end(), address,
                                 [](uint64_t wanted, const Entry &each) { return wanted < each.begin; });
   std::vector<uint32_t> candidates;
@@ -76,15 +81,9 @@ std::optional<Elf64_Sym> ElfSymbols::find(uint64_t address, size_t from, size_t 
   return best;
 }
 
-void ElfSymbols::make_indices() {
-  globals_ = make_index(std::max<size_t>(table_.first_global, 1), count());
-  locals_ = make_index(1, table_.first_global);
-  is_indexed_ = true;
-}
-
-ElfSymbols::Index ElfSymbols::make_index(size_t from, size_t to) const {
-  Index index;
-  for (auto i = from; i < to; i++) {
+void ElfSymbols::make_index(Part &part) const {
+  auto &index = part.index;
+  for (auto i = part.from; i < part.to; i++) {
     const auto each = symbol(i);
     const auto end = each.st_value + each.st_size;
     if (end > each.st_value && names_code_or_data(each))
@@ -93,7 +92,6 @@ ElfSymbols::Index ElfSymbols::make_index(size_t from, size_t to) const {
   std::sort(index.begin(), index.end(), [](const Entry &a, const Entry &b) { return a.begin < b.begin; });
   uint64_t furthest = 0;
   for (auto &entry : index) entry.furthest = furthest = std::max(furthest, entry.end);
-  return index;
 }
 
 // Whether it is the value of a symbol without size, whose section may end before it, or behind one in its section.

@@ -9,6 +9,7 @@
 
 #include "profile/elf_file.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <elf.h>
 #include <map>
@@ -39,21 +40,22 @@ private:
     uint64_t furthest; // of the ends up to this one
     uint32_t number;
   };
-  // Symbols with a size, by their begin.
-  using Index = std::vector<Entry>;
+  struct Part { // of the table: symbols from..to
+    size_t from, to;
+    std::vector<Entry> index; // of those with a size, by their begin
+  };
 
   Elf64_Sym symbol(size_t number) const;
   size_t count() const { return table_.symbols.size() / sizeof(Elf64_Sym); }
-  std::optional<Elf64_Sym> find(uint64_t address, size_t from, size_t to, const Index &index) const;
-  void make_indices();
-  Index make_index(size_t from, size_t to) const;
+  std::optional<Elf64_Sym> find(uint64_t address, const Part &part) const;
+  void make_index(Part &part) const;
   bool may_be_label(uint64_t address);
 
   std::shared_ptr<const ElfFile> file_;
   SymbolTable table_;
+  Part globals_{std::max<size_t>(table_.first_global, 1), count(), {}}, locals_{1, table_.first_global, {}};
   int asked_ = 0;
   bool is_indexed_ = false;
-  Index globals_, locals_;
   struct Labels {                        // symbols without size
     std::map<uint16_t, uint64_t> begins; // by section, the first one's value
     std::set<uint64_t> values;

@@ -172,15 +172,15 @@ ElfSymbols *Symbolizer::own_symbols_of(const Module &module) {
   const auto [known, is_new] = own_symbols_.try_emplace(&module);
   auto &symbols = known->second;
   if (!is_new || !module.file) return symbols.get();
-  const auto take = [&symbols](const std::shared_ptr<const ElfFile> &file, bool dynamic) {
-    const auto table = file == nullptr ? std::nullopt : file->symbol_table(dynamic);
+  const auto take = [&symbols](const std::shared_ptr<const ElfFile> &file, uint32_t type) {
+    const auto table = file == nullptr ? std::nullopt : file->symbol_table(type);
     if (table) symbols = std::make_unique<ElfSymbols>(file, *table);
     return table.has_value();
   };
   const auto &debug = debug_of(module);
   const bool is_all_known = !debug.exists || debug.file != nullptr;
-  const bool has_own = take(module.file, false) || (is_all_known && take(debug.file, false));
-  if (!has_own && is_all_known && module.file->section(".gnu_debugdata").empty()) take(module.file, true);
+  const bool has_own = take(module.file, SHT_SYMTAB) || (is_all_known && take(debug.file, SHT_SYMTAB));
+  if (!has_own && is_all_known && module.file->section(".gnu_debugdata").empty()) take(module.file, SHT_DYNSYM);
   return symbols.get();
 }
 

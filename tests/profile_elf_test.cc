@@ -29,7 +29,7 @@ public:
   OtherOpinion(const OtherOpinion &) = delete;
   OtherOpinion &operator=(const OtherOpinion &) = delete;
 
-  // As ElfFile::symbol_at() has it.
+  // As ElfSymbols::at() has it.
   std::pair<std::string, uint64_t> symbol_at(uint64_t address) const {
     GElf_Off offset = 0;
     GElf_Sym symbol;
@@ -71,8 +71,8 @@ std::set<std::string> loaded_files() {
 
 // What libdwfl reads.
 SymbolTable table_of(const ElfFile &file) {
-  const auto own = file.symbol_table(false);
-  return own ? *own : *file.symbol_table(true);
+  const auto own = file.symbol_table(SHT_SYMTAB);
+  return own ? *own : *file.symbol_table(SHT_DYNSYM);
 }
 
 TEST(ElfSymbols, AreThoseThatLibdwflChooses) {
