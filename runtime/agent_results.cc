@@ -241,8 +241,7 @@ void conclude_safepoint(AgentState &agent) {
   } else if (agent.safepoint.failure != StopFailure::none && !tracer_died) {
     --agent.number; // safepoints in a row are those that were made
   }
-  agent.idle.conclude(trouble.size() == 0 && agent.safepoint.main_alone && history.holds_while_idle,
-                      agent.safepoint.main_faults);
+  agent.idle.conclude(trouble.size() == 0 && history.holds_while_idle, agent.safepoint.main_faults);
   agent.status.update(agent.safepoint, history, result, trouble.view());
   publish_results(agent, history);
   say_trouble(agent, trouble.view());

@@ -22,12 +22,9 @@
 
 namespace castaway {
 
-// Page faults of the target's main thread so far.
-uint64_t faults_of_main(const Proc &target);
-
 class IdleWatch {
 public:
-  // After a safepoint. `holds`: what it found cannot change unless main runs. `faults`: main's at the stop.
+  // After a safepoint. `holds`: what it found cannot change unless main runs. `faults`: main's page faults at the stop.
   void conclude(bool holds, uint64_t faults);
   // Whether the safepoint that is due can be spared; it counts as spared then.
   bool spare(const Proc &target);

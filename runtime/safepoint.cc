@@ -3,7 +3,6 @@
 #include "runtime/safepoint.h"
 
 #include "runtime/call_probe.h"
-#include "runtime/idle.h"
 #include "runtime/injection.h"
 #include "runtime/memory.h"
 #include "runtime/memory_limits.h"
@@ -150,7 +149,7 @@ void stop_by_ptrace(Safepoint &safepoint, const MemoryLimits &limits) {
   pause_world(safepoint, world, proc, kernel_roots, [&] {
     std::span<const StoppedThread> threads = world.threads();
     safepoint.main_alone = threads.size() == 1 && threads[0].tid == safepoint.pid;
-    if (safepoint.main_alone) safepoint.main_faults = faults_of_main(proc);
+    if (safepoint.main_alone) safepoint.main_faults = thread_stat(proc, safepoint.pid).faults;
     int pid = copy_process(safepoint, world, kernel_roots);
     if (safepoint.main_alone) stopper.copy_sequences_page(threads[0]);
     return pid;

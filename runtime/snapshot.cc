@@ -410,7 +410,7 @@ std::span<PastBlock> Snapshot::judge_blocks() {
 // hides can come to light while nobody runs; and that main runs shows only where it writes to memory that the fork has
 // copied.
 bool Snapshot::holds_while_idle() const {
-  if (thread_count_ != 1 || !images_[0].is_main || !waits_in_call(*facts_[0].stopped)) return false;
+  if (!safepoint_.main_alone || thread_count_ != 1 || !waits_in_call(*facts_[0].stopped)) return false;
   if (!all_confirmed_ || pointers_hidden_ || finder_->shared_swapped() || !uncopied_.empty()) return false;
   const Vma *stack = vmas_->find(arch::stack_pointer(facts_[0].stopped->registers));
   return stack && !stack->shared;

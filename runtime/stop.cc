@@ -34,14 +34,21 @@ bool waits_in_call(const StoppedThread &thread) {
 }
 
 ThreadStat thread_stat(const Proc &proc, int tid) {
-  constexpr int kState = 3, kFlags = 9;
+  constexpr int kState = 3, kFlags = 9, kMinorFaults = 10, kMajorFaults = 12;
   Text<64> path;
   char buffer[256];
   std::string_view text = proc.read((path << "task/" << tid << "/stat").view(), buffer, sizeof buffer);
-  std::string_view state = stat_field(text, kState), flags = stat_field(text, kFlags);
+  auto number = [text](int field) {
+    std::string_view digits = stat_field(text, field);
+    uint64_t value = 0;
+    take_number(digits, value);
+    return value;
+  };
+  std::string_view state = stat_field(text, kState);
   ThreadStat stat;
   if (!state.empty()) stat.state = state[0];
-  take_number(flags, stat.flags);
+  stat.flags = number(kFlags);
+  stat.faults = number(kMinorFaults) + number(kMajorFaults);
   return stat;
 }
 

@@ -153,6 +153,7 @@ bool waits_in_call(const StoppedThread &thread);
 struct ThreadStat {
   char state = 'X'; // its letter; gone
   uint64_t flags = 0;
+  uint64_t faults = 0; // page faults so far, of both kinds
   bool is_gone() const { return state == 'Z' || state == 'X'; }
   // Where no signal wakes it: in vfork, for a disk.
   bool sleeps_deeply() const { return state == 'D'; }

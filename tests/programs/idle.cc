@@ -1,5 +1,7 @@
-// A program that does nothing: `idle`, or with a `thread` that does nothing either, or that `ticks` fifty times a
-// second. SIGUSR1 has it lose a block of 1000 bytes, and nothing else. Ends when its input does.
+// A program that does nothing: `idle read`, `poll` or `select`; or with a `thread` that does nothing either; or that
+// `ticks` fifty times a second. SIGUSR1 has it lose a block of 1000 bytes, and nothing else. Ends when its input does.
+#include "support.h"
+
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -11,15 +13,7 @@
 
 namespace {
 
-void *volatile kept;
-
-[[gnu::noinline]] void keep() { kept = malloc(1000); }
-
-// Overwrites what keep() may have left on the stack.
-[[gnu::noinline]] void scrub_stack() {
-  volatile char room[4096];
-  for (volatile char &byte : room) byte = 0;
-}
+[[gnu::noinline]] void keep() { support::kept = malloc(1000); }
 
 // How main waits, until its input ends.
 void wait(std::string_view mode) {
@@ -42,12 +36,12 @@ void wait(std::string_view mode) {
 int main(int argc, char **argv) {
   std::string_view mode = argc > 1 ? argv[1] : "read";
   struct sigaction lose {};
-  lose.sa_handler = [](int) { kept = nullptr; };
+  lose.sa_handler = [](int) { support::kept = nullptr; };
   lose.sa_flags = SA_RESTART;
   sigaction(SIGUSR1, &lose, nullptr);
   if (mode == "thread") std::thread([] { pause(); }).detach();
   keep();
-  scrub_stack();
+  support::scrub_stack();
   puts("READY");
   fflush(stdout);
   wait(mode);
