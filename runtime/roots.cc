@@ -77,20 +77,9 @@ bool can_be_joined(uintptr_t descriptor, Range around) {
 } // namespace
 
 Block block_around(uintptr_t address) {
-  constexpr size_t kFarthest = size_t{1} << 22; // granules: 64 MiB
-  uintptr_t granule = address & ~(HeapMap::kGranule - 1);
-  for (size_t i = 0; i < kFarthest; ++i, granule -= HeapMap::kGranule) {
-    const uint8_t *leaf = heap_map.leaf_at(granule);
-    if (!leaf) { // nothing begins in all of it
-      size_t left = HeapMap::granule_in_leaf(granule);
-      i += left, granule -= left * HeapMap::kGranule;
-      continue;
-    }
-    if (!HeapMap::is_start(leaf[HeapMap::granule_in_leaf(granule)])) continue;
-    Block block = heap_map.decode(granule);
-    return address < block.granule_end() ? block : Block{};
-  }
-  return {};
+  constexpr size_t kLongest = size_t{64} << 20; // bytes
+  Block block = heap_map.last_begun(address, kLongest);
+  return address < block.granule_end() ? block : Block{};
 }
 
 void note_initial_memory(const Vmas &vmas, std::initializer_list<Range> temporary) {

@@ -1,4 +1,5 @@
-// The rare paths of the heap map: a new leaf, and flags set from outside the owning thread.
+// The rare paths of the heap map: a new leaf, flags set from outside the owning thread, and the way back to where a
+// long block begins.
 #include "scanner/heap_map.h"
 
 namespace castaway {
@@ -36,6 +37,37 @@ bool HeapMap::set_flag(uintptr_t begin, size_t size) {
   // then a flag behind it does no harm, as the next block's bytes are written whole.
   return __atomic_compare_exchange_n(holder, &expected, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED) &&
          __atomic_load_n(code, __ATOMIC_SEQ_CST) != 0;
+}
+
+// By page, of which most were never written, and by line.
+size_t HeapMap::last_start(size_t index, size_t begin, size_t end) const {
+  const uint8_t *codes = leaf(index);
+  if (!codes) return end;
+  const WrittenPages *pages = written_pages(index);
+  for (size_t past = end; past > begin;) {
+    size_t page = (past - 1) / kPageGranules, line = (past - 1) / kLine * kLine;
+    if (pages && !pages->contains(page)) {
+      past = page * kPageGranules;
+      continue;
+    }
+    uint64_t wanted = ~uint64_t{0} >> (kLine - (past - line));
+    if (line < begin) wanted &= ~uint64_t{0} << (begin - line);
+    if (uint64_t starts = starts_in_line(codes + line) & wanted) return line + kLine - 1 - std::countl_zero(starts);
+    past = line;
+  }
+  return end;
+}
+
+Block HeapMap::last_begun(uintptr_t address, size_t reach) const {
+  uintptr_t granule = address >> kGranuleBits, first = (address - std::min(address, reach)) >> kGranuleBits;
+  for (uintptr_t past = granule + 1; past > first;) {
+    size_t index = (past - 1) / kLeafGranules, leaf_begin = index * kLeafGranules;
+    size_t begin = std::max(first, leaf_begin) - leaf_begin, end = past - leaf_begin;
+    size_t start = index < kLeaves ? last_start(index, begin, end) : end;
+    if (start < end) return decode((leaf_begin + start) << kGranuleBits);
+    past = leaf_begin;
+  }
+  return {};
 }
 
 } // namespace castaway

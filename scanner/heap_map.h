@@ -173,6 +173,10 @@ public:
     return address < block.granule_end() ? block : Block{};
   }
 
+  // The last block of any length that begins at `address` or up to `reach` bytes before it, whether it contains the
+  // address or not; an empty one where there is none. HOOK context too.
+  Block last_begun(uintptr_t address, size_t reach) const;
+
   // Calls visit(Block) for every block, in address order.
   template <typename Visit> void sweep(Visit visit) const {
     visit_leaves([&](size_t index, const uint8_t *) {
@@ -201,17 +205,17 @@ public:
   // A bit for each page of a leaf's codes that may be other than zero.
   struct WrittenPages {
     uint64_t bits[kLeafGranules / kPageGranules / 64];
+
+    bool contains(size_t page) const { return (bits[page / 64] >> (page % 64) & 1) != 0; }
   };
   // `pages`: of each leaf, null where it is not known. Null: of none. Outlives the map's use.
   void set_written(const WrittenPages *const *pages) { written_ = pages; }
   // Calls visit(from, to) for the parts of these granules of a leaf, from `begin` up to `end`, that may have codes: in
   // their order, and none ends within a page but at `end`.
   template <typename Visit> void visit_written(size_t index, size_t begin, size_t end, Visit visit) const {
-    const WrittenPages *pages = written_ ? written_[index] : nullptr;
+    const WrittenPages *pages = written_pages(index);
     if (!pages) return visit(begin, end);
-    auto is_written = [&](size_t at) {
-      return (pages->bits[at / kPageGranules / 64] >> (at / kPageGranules % 64) & 1) != 0;
-    };
+    auto is_written = [&](size_t at) { return pages->contains(at / kPageGranules); };
     auto page_end = [&](size_t at) { return std::min((at / kPageGranules + 1) * kPageGranules, end); };
     for (size_t at = begin; at < end;) {
       size_t from = at;
@@ -311,6 +315,12 @@ private:
   // One bit of summary stands for a page of the root table, so that a sweep of a small heap reads little.
   static constexpr size_t kSummaryLeaves = 512;
   static constexpr size_t kSummaryWords = kLeaves / kSummaryLeaves / 64;
+
+  // Null where they are not known.
+  const WrittenPages *written_pages(size_t index) const { return written_ ? written_[index] : nullptr; }
+
+  // The last granule from `begin` up to `end` of a leaf at which a block starts; `end` if there is none.
+  size_t last_start(size_t index, size_t begin, size_t end) const;
 
   static void store8(uint8_t *at, uint8_t value) { __atomic_store_n(at, value, __ATOMIC_RELAXED); }
   static void store16(uint8_t *at, uint16_t value) { std::memcpy(at, &value, sizeof value); }

@@ -270,6 +270,58 @@ TEST(SetFlag, RefusesABlockThatIsAnotherOrGone) {
   }
 }
 
+// ---- the way back to a block's begin
+
+constexpr size_t kReach = kLeafSize;
+
+TEST(LastBegun, IsFoundFromEachGranuleOfALineAndNoneBefore) {
+  TestHeapMap map;
+  for (uintptr_t at = 0; at < 3 * HeapMap::kLine; ++at) {
+    uintptr_t begin = kBase + (HeapMap::kLine + at) * HeapMap::kGranule;
+    map->insert(begin, 5'000'000);
+    for (uintptr_t from = 0; from < 3 * HeapMap::kLine; ++from) {
+      ASSERT_EQ(map->last_begun(begin + from * HeapMap::kGranule + 15, kReach).begin, begin) << at << ' ' << from;
+      ASSERT_FALSE(map->last_begun(begin - 1 - from * HeapMap::kGranule, kReach)) << at << ' ' << from;
+    }
+    map->erase(begin);
+  }
+}
+
+TEST(LastBegun, IsTheNearestOfAnyLength) {
+  TestHeapMap map;
+  std::vector<uintptr_t> begins;
+  for (uintptr_t at = kBase; at < kBase + 200'000; at += 16 + (at / 16 * 7919) % 4000 / 16 * 16) {
+    map->insert(at, begins.size() % 3 == 0 ? 100'000 : 1 + begins.size() % 2 * 40);
+    begins.push_back(at);
+  }
+  size_t next = 0;
+  for (uintptr_t at = kBase; at < kBase + 200'000; at += 8) {
+    if (next < begins.size() && begins[next] <= at) ++next;
+    ASSERT_EQ(map->last_begun(at, kReach).begin, begins[next - 1]) << at - kBase;
+  }
+}
+
+TEST(LastBegun, IsFoundOverLeavesUpToItsReach) {
+  TestHeapMap map;
+  uintptr_t begin = kBase + 160;
+  map->insert(begin, 5 * kLeafSize);
+  for (size_t leaves : {0, 1, 2, 3}) {
+    uintptr_t at = begin + leaves * kLeafSize + 7;
+    EXPECT_EQ(map->last_begun(at, leaves * kLeafSize + 7).begin, begin) << leaves;
+    EXPECT_FALSE(map->last_begun(at + HeapMap::kGranule, leaves * kLeafSize + 7)) << leaves;
+  }
+  map->insert(kBase + 2 * kLeafSize, 1);
+  EXPECT_EQ(map->last_begun(begin + 3 * kLeafSize, 4 * kLeafSize).begin, kBase + 2 * kLeafSize);
+}
+
+TEST(LastBegun, OfAnyNumberThatIsNoAddress) {
+  TestHeapMap map;
+  map->insert(16, 40);
+  for (uintptr_t at : {uintptr_t{0}, uintptr_t{15}, uintptr_t{1} << 62, ~uintptr_t{0}, ~uintptr_t{0} - 16})
+    EXPECT_FALSE(map->last_begun(at, kReach)) << at;
+  EXPECT_EQ(map->last_begun(17, kReach).begin, 16u);
+}
+
 // ---- pages of the codes that were never written
 
 // A page of codes stands for so much.
@@ -324,6 +376,14 @@ TEST_F(WrittenPages, AreTheOnlyOnesThatAreSwept) {
   EXPECT_EQ(blocks[0].begin, kBase + kPageSize + 32);
   EXPECT_EQ(blocks[1].begin, kBase + 700 * kPageSize + 32);
   EXPECT_EQ(blocks[2].begin, kBase + kLeafSize);
+}
+
+TEST_F(WrittenPages, AreTheOnlyOnesOnTheWayBack) {
+  for (size_t page : {0, 1, 2, 1023}) map_->insert(kBase + page * kPageSize + 32, 40);
+  know(100, {1, 2, 5});
+  EXPECT_EQ(map_->last_begun(kBase + kLeafSize - 1, kReach).begin, kBase + 2 * kPageSize + 32);
+  EXPECT_EQ(map_->last_begun(kBase + 2 * kPageSize + 31, kReach).begin, kBase + kPageSize + 32);
+  EXPECT_FALSE(map_->last_begun(kBase + kPageSize + 31, kReach));
 }
 
 // The code of a large block goes on on the next page, which then has been written too.
