@@ -315,11 +315,13 @@ def mark_buffers(bench):
 
 
 def threads(bench):
-    table = Table("Pause by waiting threads", ["threads", "plain, ms", "castaway, ms", "as its profile says, ms",
-                                               "LeakSanitizer, ms", "castaway, us per thread"],
-                  plot=("ms", [2, 4], True))
-    for count in bench.choose((1000, 5000), (1000, 5000, 10000)):
-        words = ["--threads", count, "--seconds"]
+    table = Table("Pause by waiting threads", ["threads", "stack, KiB", "plain, ms", "castaway, ms",
+                                               "as its profile says, ms", "LeakSanitizer, ms",
+                                               "castaway, us per thread", "until its profile is there, ms"],
+                  plot=("ms", [3, 5], True))
+    cases = [(1000, 8192), (5000, 8192), (5000, 64), (10000, 8192)]
+    for count, stack in bench.choose(cases[:3], cases):
+        words = ["--threads", count, "--stack", stack, "--seconds"]
         results = in_turn(bench.choose(1, 3), {
             "plain": lambda words=words: bench.target("glibc", [*words, 3]),
             "castaway": lambda words=words: bench.target("castaway", [*words, 2, "--stop", "snap"], STOPS),
@@ -330,8 +332,9 @@ def threads(bench):
         known = [value for value in (gaps[1], own) if value is not None]
         each = ratio(max(known), count) if known else None  # main goes on first, others may be stopped for longer
         times = [shown(ratio(value, 1e3)) for value in (gaps[0], gaps[1], own, gaps[2])]
-        table.rows.append([count, *times, shown(each, "{:.1f}")])
-        table.bar_at_most(f"{count} threads: us per thread", each, 30, "{:.1f}")
+        written = ratio(get(results, "castaway", "written_us"), 1e3)
+        table.rows.append([count, stack, *times, shown(each, "{:.1f}"), shown(written, "{:.0f}")])
+        table.bar_at_most(f"{count} threads of {stack} KiB: us per thread", each, 30, "{:.1f}")
     return [table]
 
 

@@ -137,13 +137,15 @@ class Bench:
         return values
 
     def read_profiles(self, out):
-        """Of all profiles: the largest pause, the median mark. The last reporter may still be at work."""
+        """Of all profiles: the largest pause, the longest time from a safepoint to its profile, the median mark. The
+        last reporter may still be at work."""
         time.sleep(0.3)
         found = [each for several in profiles.processes(out).values() for each in several]
         if not found:
             return {}
         marks, scans = ([float(each.comment(key).split()[0]) for each in found] for key in ("mark", "scan"))
-        return {"pause_us": max(each.pause_ms() for each in found) * 1e3, "own_mark_ns": statistics.median(marks) * 1e6,
+        written = max(each.path.stat().st_mtime_ns - each.time_ns for each in found)
+        return {"pause_us": max(each.pause_ms() for each in found) * 1e3, "written_us": written / 1e3, "own_mark_ns": statistics.median(marks) * 1e6,
                 "scan_mib": max(scans), "leaked": max(each.total("objects") for each in found)}
 
 

@@ -1,8 +1,9 @@
 // A program to be measured under a profiler: a heap of blocks, threads that wait, and the largest gap that one of its
 // own threads sees in its loop.
 //
-//   bench_target [--heap MIB] [--block BYTES] [--shuffled 0|1] [--threads N] [--seconds S] [--stop none|fork|lsan|snap]
-//                [--pairs N] [--pair-threads N] [--traffic S] [--leak N] [--sync N] [--bandwidth MIB]
+//   bench_target [--heap MIB] [--block BYTES] [--shuffled 0|1] [--threads N] [--stack KIB] [--seconds S]
+//                [--stop none|fork|lsan|snap] [--pairs N] [--pair-threads N] [--traffic S] [--leak N] [--sync N]
+//                [--bandwidth MIB]
 //
 // The heap is one linked list, so that everything is live: in the order of allocation, which is kind to whoever marks
 // it, or --shuffled, as after hours of churn. Prints `resident_kib N` when all that is set up, then `ready`,
@@ -11,6 +12,7 @@
 //   --stop       once a second its own thread forks a child that ends at once, which is the least that any copy of the
 //                process can cost; or it has LeakSanitizer, which must be preloaded, check for leaks; or another
 //                thread has castaway, preloaded, make a safepoint, and the loop lasts until there were two
+//   --stack      of the threads that wait, in place of glibc's 8 MiB
 //   --pairs      `pair_ns N`: a malloc and a free of 64 bytes in a window of 64 hot blocks, in each of --pair-threads
 //   --traffic    `early_ns`, `late_ns`: the same pairs, 1.6 million in a second, for S seconds: what one takes in the
 //                first and in the last two fifths of that time
@@ -29,9 +31,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <pthread.h>
 #include <random>
 #include <semaphore.h>
 #include <span>
+#include <string>
 #include <string_view>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -47,7 +51,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
   size_t heap_mib = 0, block = 64, threads = 0, pairs = 0, pair_threads = 1, traffic = 0, leak = 0, sync = 0,
-         shuffled = 0, bandwidth_mib = 0;
+         shuffled = 0, bandwidth_mib = 0, stack_kib = 0;
   double seconds = 3;
   std::string_view stop = "none";
 };
@@ -68,6 +72,7 @@ size_t *find_size(Options &options, std::string_view name) {
   if (name == "--heap") return &options.heap_mib;
   if (name == "--block") return &options.block;
   if (name == "--threads") return &options.threads;
+  if (name == "--stack") return &options.stack_kib;
   if (name == "--pairs") return &options.pairs;
   if (name == "--shuffled") return &options.shuffled;
   if (name == "--pair-threads") return &options.pair_threads;
@@ -159,6 +164,7 @@ std::condition_variable condition;
 bool over;
 
 void wait_for_end() {
+  std::vector<char> own(100); // so that there are glibc's arenas between the stacks
   std::unique_lock lock(mutex);
   condition.wait(lock, [] { return over; });
 }
@@ -353,11 +359,21 @@ void print_bandwidth(size_t mib) {
   std::printf("read_gbs %.2f\ncopy_gbs %.2f\nforked_gbs %.2f\n", bytes / read, bytes / copy, forked_gbs(mib));
 }
 
+// For threads that begin from now on.
+void use_stacks_of(size_t bytes) {
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  if (pthread_attr_setstacksize(&attributes, bytes) != 0 || pthread_setattr_default_np(&attributes) != 0)
+    refuse("no stack of these bytes:", std::to_string(bytes));
+  pthread_attr_destroy(&attributes);
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
   Options options = read_options(argc, argv);
   build_heap(options);
+  if (options.stack_kib) use_stacks_of(options.stack_kib << 10);
   std::vector<std::thread> threads;
   for (size_t i = 0; i < options.threads; ++i) threads.emplace_back(wait_for_end);
   print_resident();

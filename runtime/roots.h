@@ -33,7 +33,8 @@ void note_initial_memory(const Vmas &vmas, std::initializer_list<Range> temporar
 // the snapshot is a private copy.
 void take_stacks_from_heap(std::span<const StoppedThread> threads);
 
-// The block around `address`, however long, which begins at most 64 MiB before; empty if there is none. HOOK context too.
+// The block around `address`, however long, which begins at most 64 MiB before; empty if there is none. HOOK context
+// too.
 Block block_around(uintptr_t address);
 
 // Where a stopped thread's own memory lies.
