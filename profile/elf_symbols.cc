@@ -72,10 +72,10 @@ std::optional<Elf64_Sym> ElfSymbols::find(uint64_t address, const Part &part) co
   }
   const auto &index = part.index;
   auto entry = std::upper_bound(index.begin(), index.end(), address,
-                                [](uint64_t wanted, const Entry &each) { return wanted < each.begin; });
+                                [](uint64_t wanted, const Entry &each) { return wanted < each.first; });
   std::vector<uint32_t> candidates;
-  while (entry != index.begin() && (--entry)->furthest > address)
-    if (entry->end > address) candidates.push_back(entry->number);
+  while (entry != index.begin() && (--entry)->furthest >= address)
+    if (entry->last >= address) candidates.push_back(entry->number);
   std::sort(candidates.begin(), candidates.end());
   for (const auto number : candidates) consider(symbol(number));
   return best;
@@ -85,13 +85,13 @@ void ElfSymbols::make_index(Part &part) const {
   auto &index = part.index;
   for (auto i = part.from; i < part.to; i++) {
     const auto each = symbol(i);
-    const auto end = each.st_value + each.st_size;
-    if (end > each.st_value && names_code_or_data(each))
-      index.push_back({each.st_value, end, 0, static_cast<uint32_t>(i)});
+    if (each.st_size == 0 || !names_code_or_data(each)) continue;
+    const auto last = each.st_value + std::min(each.st_size - 1, ~each.st_value);
+    index.push_back({each.st_value, last, 0, static_cast<uint32_t>(i)});
   }
-  std::sort(index.begin(), index.end(), [](const Entry &a, const Entry &b) { return a.begin < b.begin; });
+  std::sort(index.begin(), index.end(), [](const Entry &a, const Entry &b) { return a.first < b.first; });
   uint64_t furthest = 0;
-  for (auto &entry : index) entry.furthest = furthest = std::max(furthest, entry.end);
+  for (auto &entry : index) entry.furthest = furthest = std::max(furthest, entry.last);
 }
 
 // Whether it is the value of a symbol without size, whose section may end before it, or behind one in its section.

@@ -36,13 +36,13 @@ public:
 
 private:
   struct Entry {
-    uint64_t begin, end;
-    uint64_t furthest; // of the ends up to this one
+    uint64_t first, last; // addresses
+    uint64_t furthest;    // of the last ones up to this one
     uint32_t number;
   };
   struct Part { // of the table: symbols from..to
     size_t from, to;
-    std::vector<Entry> index; // of those with a size, by their begin
+    std::vector<Entry> index; // of those with a size, by their first address
   };
 
   Elf64_Sym symbol(size_t number) const;

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # fuzz.sh BUILD FUZZ_BUILD OPTION...: runs each libFuzzer target of FUZZ_BUILD with these options, from captures and
-# profiles that the castaway of BUILD has just made of programs that leak. An input that fails is kept and named. New
-# inputs are kept in FUZZ_BUILD/corpus for the next run, unless a number of runs is asked for: such a run is like any
-# other. Needs nothing but what is built.
+# profiles that the castaway of BUILD has just made of programs that leak, and from a library. An input that fails is
+# kept and named. New inputs are kept in FUZZ_BUILD/corpus for the next run, unless a number of runs is asked for: such
+# a run is like any other. Needs nothing but what is built.
 set -euo pipefail
 build=$(readlink -f "$1") fuzz_build=$(readlink -f "$2")
 shift 2
@@ -13,7 +13,8 @@ output=$fuzz_build/seeds/output
 make_seeds() {
   local case
   rm -rf "$seeds"
-  mkdir -p "$seeds"/{capture,parse}
+  mkdir -p "$seeds"/{capture,elf,parse}
+  cp "$build"/tests/programs/libplugin.so "$seeds/elf"
   printf '# known\nleak:support::take\nthread:Dropped*\n' >"$seeds/parse/suppressions"
   cp /proc/self/maps "$seeds/parse/maps"
   for case in "waits cond" "waits abba" "waits join_chain" "blocks ring" "blocks closed_library" "roots global leak"; do
@@ -43,4 +44,4 @@ run() { # NAME OPTION...
 }
 
 make_seeds
-for target in capture parse; do run "$target" "$@"; done
+for target in capture elf parse; do run "$target" "$@"; done
