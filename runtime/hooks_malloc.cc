@@ -50,7 +50,7 @@ inline bool ready() { return __builtin_expect(real.malloc != nullptr, 1) || reso
 
 // A short block, or an unusual call: for a large or an empty one, from the loader, before the real functions are known,
 // or where profiling is off. malloc() jumps here.
-[[gnu::noinline]] void *malloc_other(size_t size) {
+[[gnu::noinline, gnu::hot]] void *malloc_other(size_t size) {
   const void *caller = CALLER;
   if (!is_slow_caller(caller) && size - 1 < HeapMap::kGranule) {
     void *block = real.malloc(HeapMap::kGranule);
@@ -62,7 +62,7 @@ inline bool ready() { return __builtin_expect(real.malloc != nullptr, 1) || reso
 }
 
 // Flagged, large, unknown, or none at all. free() jumps here.
-[[gnu::noinline]] void free_slowly(void *block) {
+[[gnu::noinline, gnu::hot]] void free_slowly(void *block) {
   if (!block) return;
   if (forget_block(block) || (!is_bootstrap(block) && real.free)) real.free(block);
 }
@@ -111,14 +111,14 @@ static_assert(HeapMap::small_code(17) == 0x8112 && HeapMap::small_code(64) == 0x
 static_assert(HeapMap::small_code(17 + 1743) == 0x8012 + 0x6c && HeapMap::small_code(64, true) == 0x9014);
 static_assert(std::is_standard_layout_v<HeapMap>); // so that the map begins with its first member
 #else
-EXPORT [[gnu::aligned(64)]] void *malloc(size_t size) {
+EXPORT [[gnu::aligned(64), gnu::hot]] void *malloc(size_t size) {
   if (is_slow_caller(CALLER) || !HeapMap::is_medium(size)) return malloc_other(size);
   void *block = hot.malloc(size);
   if (block && !note_plain(block, size)) return note_slowly(block, size, CALLER);
   return block;
 }
 
-EXPORT [[gnu::aligned(64)]] void free(void *block) {
+EXPORT [[gnu::aligned(64), gnu::hot]] void free(void *block) {
   if (__builtin_expect(heap_map.erase_plain(reinterpret_cast<uintptr_t>(block)), 1)) return hot.free(block);
   free_slowly(block);
 }

@@ -14,7 +14,7 @@
 #define ORIGINS _ZN8castaway8heap_mapE(%rip)
 #define UNTIL_SAMPLE _ZN8castaway11this_threadE
 
-        .text
+        .section .text.hot, "ax", @progbits
         .globl  malloc
         .type   malloc, @function
         .p2align 6

@@ -32,7 +32,7 @@ void set_cost(size_t index, uint64_t cost) {
 
 } // namespace
 
-uint32_t count_recorded(size_t size, uint64_t every, uint64_t now_ns) {
+[[gnu::hot]] uint32_t count_recorded(size_t size, uint64_t every, uint64_t now_ns) {
   uint64_t each = cost(size);
   auto weight = static_cast<uint32_t>(std::clamp<uint64_t>(each ? every / each : every, 1, UINT32_MAX));
   size_t index = class_of(size);

@@ -19,7 +19,7 @@ namespace {
 
 // Blocks near each other are in one shard: those of one thread, as most allocators give them out, so that threads
 // seldom write to the same shard.
-Shard &shard_of(uintptr_t begin) {
+[[gnu::hot]] Shard &shard_of(uintptr_t begin) {
   constexpr int kRegionBits = 12; // wider, and who frees what another thread allocates would meet it too often
   return shards[hash(begin >> kRegionBits) >> 58];
 }
@@ -159,7 +159,7 @@ SideEntry *entry_for(Shard &shard, uintptr_t begin) {
 
 } // namespace
 
-bool put(const SideEntry &entry) {
+[[gnu::hot]] bool put(const SideEntry &entry) {
   Shard &shard = shard_of(entry.begin);
   Node *node =
       find_soon(shard, entry.begin); // before the lock: what is read behind a locked operation has to wait for it
@@ -180,7 +180,7 @@ SideEntry take(uintptr_t begin) {
   return entry;
 }
 
-bool drop(uintptr_t begin) {
+[[gnu::hot]] bool drop(uintptr_t begin) {
   Node *node = find_own(begin);
   if (!node) return false;
   bool reported = load(node->entry.reported);

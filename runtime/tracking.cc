@@ -49,7 +49,7 @@ double exponential(uint64_t &state) {
 constexpr int64_t kEach = -1; // as until_sample: each allocation takes the slow path
 
 // Draws the distance to the next recorded allocation: a Poisson process over allocated bytes.
-int64_t draw(ThreadState &thread) {
+[[gnu::hot]] int64_t draw(ThreadState &thread) {
   if (tracking.starting || tracking.sample_bytes <= 1) return kEach;
   return static_cast<int64_t>(exponential(thread.random) * static_cast<double>(tracking.sample_bytes)) + 1;
 }
@@ -126,7 +126,7 @@ void enable_here() {
 
 namespace {
 
-[[gnu::noinline]] void *note_rarely(void *block, size_t size, const void *caller) {
+[[gnu::noinline, gnu::hot]] void *note_rarely(void *block, size_t size, const void *caller) {
   if (!tracking.on) return block;
   uintptr_t begin = reinterpret_cast<uintptr_t>(block);
   if (!heap_map.leaf_at(begin)) prepare_map(); // the first block of each leaf comes this way
@@ -151,7 +151,7 @@ namespace {
 
 } // namespace
 
-void *note_slowly(void *block, size_t size, const void *caller) {
+[[gnu::hot]] void *note_slowly(void *block, size_t size, const void *caller) {
   // A large one is not rare, and an empty one no trouble.
   if (sampling::class_of(size) < sampling::kClasses || is_slow_caller(caller)) return note_rarely(block, size, caller);
   auto begin = reinterpret_cast<uintptr_t>(block);
@@ -165,7 +165,7 @@ RecordedStack sample_stack(size_t size) {
   return is_sampled(thread) ? record_sampled(size, coarse_now_ns()) : RecordedStack{};
 }
 
-void forget_flagged(uintptr_t begin) {
+[[gnu::hot]] void forget_flagged(uintptr_t begin) {
   if (side_table::drop(begin)) count_refuted();
 }
 
@@ -217,7 +217,8 @@ uint32_t record_alone() {
 }
 
 // The parts of a Place one by one: a structure would be kept in memory, also where this is not called.
-[[gnu::noinline]] uint32_t record_other(LastRecorded &last, uintptr_t pc, uintptr_t sp, uintptr_t frame_pointer) {
+[[gnu::noinline, gnu::hot]] uint32_t record_other(LastRecorded &last, uintptr_t pc, uintptr_t sp,
+                                                  uintptr_t frame_pointer) {
   Place caller{pc, sp, frame_pointer};
   for (uint32_t i = 0; i < LastRecorded::kStacks; ++i)
     if (is_known(last, i, caller)) return last.latest = i, last.keys[i].id;
@@ -227,7 +228,7 @@ uint32_t record_alone() {
 } // namespace
 
 // Frames of its own are in the stack too, and always the same: all others are those of its caller.
-[[gnu::noinline]] uint32_t record_own_stack() {
+[[gnu::noinline, gnu::hot]] uint32_t record_own_stack() {
   Place caller = place_of_caller();
   auto thread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
   LastRecorded *&slot = this_thread.last_recorded;

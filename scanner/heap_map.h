@@ -112,7 +112,7 @@ public:
   }
 
   // Forgets the block at `begin` and returns what was known of it; an empty Block where none starts there.
-  Block erase(uintptr_t begin) {
+  [[gnu::hot]] Block erase(uintptr_t begin) {
     uint8_t *code = code_of(begin);
     if (!code) return {};
     Block block = decode_code(begin, code);
