@@ -3,7 +3,7 @@
 //
 //   bench_target [--heap MIB] [--block BYTES] [--shuffled 0|1] [--threads N] [--stack KIB] [--seconds S]
 //                [--stop none|fork|lsan|snap] [--pairs N] [--pair-threads N] [--traffic S] [--leak N] [--sync N]
-//                [--bandwidth MIB]
+//                [--bandwidth MIB] [--compute N]
 //
 // The heap is one linked list, so that everything is live: in the order of allocation, which is kind to whoever marks
 // it, or --shuffled, as after hours of churn. Prints `resident_kib N` when all that is set up, then `ready`,
@@ -20,6 +20,8 @@
 //   --sync       `mutex_ns`, `condition_ns`, `semaphore_ns`: lock and unlock, notify, post and wait, uncontended
 //   --bandwidth  `read_gbs`, `copy_gbs`: streaming over that much memory, in huge pages where the kernel has them;
 //                `forked_gbs`: the first read of as much in 4 KiB pages by the child of a fork
+//   --compute    `slower`: how many times as long as alone a thread takes that computes in registers, where N do that
+//                at once: more than 1 where processors are not whole ones
 #include "castaway/castaway.h"
 
 #include <algorithm>
@@ -51,7 +53,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
   size_t heap_mib = 0, block = 64, threads = 0, pairs = 0, pair_threads = 1, traffic = 0, leak = 0, sync = 0,
-         shuffled = 0, bandwidth_mib = 0, stack_kib = 0;
+         shuffled = 0, bandwidth_mib = 0, stack_kib = 0, compute = 0;
   double seconds = 3;
   std::string_view stop = "none";
 };
@@ -80,6 +82,7 @@ size_t *find_size(Options &options, std::string_view name) {
   if (name == "--leak") return &options.leak;
   if (name == "--sync") return &options.sync;
   if (name == "--bandwidth") return &options.bandwidth_mib;
+  if (name == "--compute") return &options.compute;
   return nullptr;
 }
 
@@ -359,6 +362,26 @@ void print_bandwidth(size_t mib) {
   std::printf("read_gbs %.2f\ncopy_gbs %.2f\nforked_gbs %.2f\n", bytes / read, bytes / copy, forked_gbs(mib));
 }
 
+double computing_ns() {
+  constexpr size_t kSteps = 50'000'000;
+  return ns_per(1, [] {
+    uint64_t a = 1, b = 2, c = 3;
+    for (size_t i = 0; i < kSteps; ++i) {
+      a += i, b ^= a, c += b;
+      asm volatile("" : "+r"(a), "+r"(b), "+r"(c));
+    }
+  });
+}
+
+void print_computing(size_t count) {
+  double alone = std::min(computing_ns(), computing_ns());
+  std::vector<double> times(count);
+  std::vector<std::thread> threads;
+  for (double &time : times) threads.emplace_back([&time] { time = computing_ns(); });
+  for (std::thread &thread : threads) thread.join();
+  std::printf("slower %.2f\n", *std::max_element(times.begin(), times.end()) / alone);
+}
+
 // For threads that begin from now on.
 void use_stacks_of(size_t bytes) {
   pthread_attr_t attributes;
@@ -381,6 +404,7 @@ int main(int argc, char **argv) {
   if (options.traffic) print_traffic(options);
   if (options.sync) print_sync(options.sync);
   if (options.bandwidth_mib) print_bandwidth(options.bandwidth_mib);
+  if (options.compute) print_computing(options.compute);
   std::puts("ready");
   std::fflush(stdout);
   if (options.seconds > 0) std::printf("largest_gap_us %.0f\n", largest_gap_us(options));
