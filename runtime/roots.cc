@@ -30,17 +30,7 @@ uintptr_t page_up(uintptr_t at) { return (at + kPage - 1) & ~(kPage - 1); }
 
 // Whether any block starts in `range`, which is of whole pages.
 bool holds_blocks(Range range) {
-  bool found = false;
-  for (uintptr_t at = range.begin; at < range.end && !found;) {
-    uintptr_t leaf_end = (at | ((uintptr_t{1} << HeapMap::kLeafBits) - 1)) + 1;
-    size_t granules = (std::min(leaf_end, range.end) - at) / HeapMap::kGranule, first = HeapMap::granule_in_leaf(at);
-    if (const uint8_t *leaf = heap_map.leaf_at(at))
-      heap_map.visit_written(at >> HeapMap::kLeafBits, first, first + granules, [&](size_t from, size_t to) {
-        for (; from < to && !found; from += HeapMap::kLine) found = HeapMap::starts_in_line(leaf + from) != 0;
-      });
-    at = leaf_end;
-  }
-  return found;
+  return !range.empty() && static_cast<bool>(heap_map.last_begun(range.end - 1, range.size() - 1));
 }
 
 bool inside(std::span<const Range> ranges, uintptr_t address) {
