@@ -1,5 +1,5 @@
-// libFuzzer: ELF files of any bytes, and which symbol an address lies in; before there is an index of its symbols, and
-// after. Where both know a symbol it has to be the same one.
+// libFuzzer: ELF files of any bytes, and which symbol an address lies in. ElfSymbols has to say the same before it has
+// made its index and after.
 #include "profile/elf_symbols.h"
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 namespace castaway {
 namespace {
 
-// Addresses in and around segments, spread by `seed`.
+// Addresses in and behind symbols, spread by `seed`.
 std::vector<uint64_t> addresses_of(const SymbolTable &table, uint32_t seed) {
   std::vector<uint64_t> addresses = {0, 1, ~uint64_t{0}, seed};
   for (size_t i = 0; i < table.symbols.size() / sizeof(Elf64_Sym) && addresses.size() < 200; i++) {
@@ -27,7 +27,7 @@ std::vector<uint64_t> addresses_of(const SymbolTable &table, uint32_t seed) {
 
 void look_up(const std::shared_ptr<const ElfFile> &file, const SymbolTable &table, uint32_t seed) {
   ElfSymbols indexed(file, table);
-  for (int i = 0; i < 20; i++) indexed.at(seed);
+  for (int i = 0; i < 20; i++) indexed.at(seed); // until it has one
   for (const auto address : addresses_of(table, seed)) {
     file->at(address);
     file->covers(address);

@@ -95,14 +95,14 @@ TEST(NoPtraceTraced, UnderGdb) {
 
 // One line says why there is no profile, and the program runs on.
 void expect_one_line(const char *name, const char *stop, const std::string &reason) {
-  Target target({program("no_ptrace"), name}, {.interval = "100ms", .stop = stop});
+  // An interval in which the program comes to it on a busy machine too.
+  Target target({program("no_ptrace"), name}, {.interval = "1s", .stop = stop});
   target.await_ready();
   EXPECT_TRUE(eventually([&] { return target.process().errors().find(reason) != std::string::npos; }));
-  int before = target.safepoints(); // where the program took longer to come to it than the interval
-  sleep_for(Seconds(0.5));          // for more of it, of which there must be none
+  sleep_for(Seconds(2.5)); // for more of it, of which there must be none
   Ended ended = target.process().finish();
   EXPECT_EQ(ended.how, "exit 0");
-  EXPECT_EQ(target.safepoints(), before);
+  EXPECT_EQ(target.safepoints(), 0);
   EXPECT_EQ(std::count(ended.errors.begin(), ended.errors.end(), '\n'), 1) << ended.errors;
 }
 
