@@ -111,14 +111,13 @@ def get(results, name, key):
 # Parts: each a function of a Bench that returns tables.
 
 
-def computing(bench):
-    """A run that tells whether two threads have a whole processor each."""
-    return lambda: bench.target("glibc", ["--seconds", 0, "--compute", 2])
-
-
-def remark_computing(bench, what, results):
+def in_turn_computing(bench, what, repeats, runs):
+    """As in_turn(), and says whether two threads had a whole processor each meanwhile."""
+    computing = {"computing": lambda: bench.target("glibc", ["--seconds", 0, "--compute", 2])}
+    results = in_turn(repeats, {**computing, **runs})
     slower = get(results, "computing", "slower")
     bench.remark(f"{what}: meanwhile two threads that only compute took {shown(slower)} times as long as one alone.")
+    return results
 
 
 def malloc(bench):
@@ -132,11 +131,11 @@ def malloc_with(bench, threads):
         count = pairs // bench.rivals[name].slowness
         return lambda: bench.target(name, ["--seconds", 0, "--pairs", count, "--pair-threads", threads])
 
-    results = in_turn(bench.choose(5, 25), {"computing": computing(bench), **{name: run(name) for name in bench.rivals}})
+    repeats, runs = bench.choose(5, 25), {name: run(name) for name in bench.rivals}
+    alone = threads == 1
+    results = in_turn(repeats, runs) if alone else in_turn_computing(bench, f"{threads} threads", repeats, runs)
     table = Table(f"malloc and free of 64 bytes, {threads} thread{'s' * (threads > 1)}",
                   ["", "ns per pair", "ratio to glibc", "ratio to the same allocator"], plot=("ns per pair", [1], True))
-    if threads > 1:
-        remark_computing(bench, f"{threads} threads", results)
     times = {name: get(results, name, "pair_ns") for name in bench.rivals}
     for name, value in times.items():
         below = times.get(name.removeprefix("castaway over ")) if " over " in name else None
@@ -291,9 +290,8 @@ def mark_together(bench):
         def run(markers):
             settings = {**STOPS, "CASTAWAY_MARKERS": str(markers)}
             return lambda: bench.target("castaway", ["castaway", shape, count], settings, program="mark_target")
-        results = in_turn(bench.choose(2, 3),
-                          {"computing": computing(bench), **{str(markers): run(markers) for markers in (1, 2)}})
-        remark_computing(bench, f"{shape}, two markers", results)
+        results = in_turn_computing(bench, f"{shape}, two markers", bench.choose(2, 3),
+                                    {str(markers): run(markers) for markers in (1, 2)})
         one, two = (get(results, key, "own_mark_ns") for key in "12")
         table.rows.append([shape, *(shown(value and value / 1e6, "{:.1f}") for value in (one, two)),
                            shown(ratio(one, two))])

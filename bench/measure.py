@@ -145,8 +145,9 @@ class Bench:
             return {}
         marks, scans = ([float(each.comment(key).split()[0]) for each in found] for key in ("mark", "scan"))
         written = max(each.path.stat().st_mtime_ns - each.time_ns for each in found)
-        return {"pause_us": max(each.pause_ms() for each in found) * 1e3, "written_us": written / 1e3, "own_mark_ns": statistics.median(marks) * 1e6,
-                "scan_mib": max(scans), "leaked": max(each.total("objects") for each in found)}
+        return {"pause_us": max(each.pause_ms() for each in found) * 1e3, "written_us": written / 1e3,
+                "own_mark_ns": statistics.median(marks) * 1e6, "scan_mib": max(scans),
+                "leaked": max(each.total("objects") for each in found)}
 
 
 def in_turn(repeats, runs):
