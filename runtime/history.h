@@ -6,6 +6,7 @@
 #pragma once
 
 #include "runtime/sampling.h"
+#include "runtime/shared_readings.h"
 #include "scanner/image.h"
 
 #include <cstddef>
@@ -30,7 +31,8 @@ struct PastBlock {
   uint64_t size;
   uint64_t first_safepoint;
   uint32_t reported; // 1: for the first time by the last safepoint, so nobody watches it yet; 2: before that already
-  uint32_t watched;  // 1: when the last safepoint stopped the threads, the hooks would have seen its end
+  uint32_t watched;  // 1: when a safepoint that looked for it everywhere stopped the threads, the hooks would have seen
+                     // its end, and so they have since
 };
 
 struct HistoryHeader {
@@ -48,7 +50,8 @@ struct HistoryHeader {
   uint64_t mark_ns;
   sampling::Classes unrecorded; // sizes of leaked blocks of which no stack is known
   uint64_t holds_while_idle;    // 1: the next safepoint finds the same, unless main runs (idle.h)
-  static constexpr uint64_t kMagic = 0x32796873696877ull;
+  SharedReadings shared;
+  static constexpr uint64_t kMagic = 0x33796873696877ull;
 };
 
 // A history in memory. Spans point into memory that is never given back (SNAPSHOT).

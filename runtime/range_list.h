@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 namespace castaway {
@@ -43,6 +44,12 @@ public:
 
   std::span<const Range> all() const { return {ranges_, count_}; }
   bool complete() const { return complete_; }
+  // The sum of their sizes.
+  uint64_t bytes() const {
+    uint64_t sum = 0;
+    for (const Range &range : all()) sum += range.size();
+    return sum;
+  }
 
 private:
   static constexpr size_t kMost = size_t{1} << 22;

@@ -144,9 +144,7 @@ bool is_swap_used(const Proc &self) {
 
 } // namespace
 
-void RootFinder::find(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory, bool leader_lives,
-                      bool later) {
-  takes_later_ = later;
+void RootFinder::find(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory, bool leader_lives) {
   exclude(threads, memory, leader_lives);
   exclude_numbers();
   excluded_.normalize();
@@ -168,19 +166,25 @@ void RootFinder::find(std::span<const StoppedThread> threads, std::span<const Th
   find_code();
 }
 
-bool RootFinder::bring(std::span<const Range> &found) {
-  brought_ = true;
-  for (const Range &range : later_.all())
-    for_each_outside(range, excluded_.all(), [&](Range part) { add_resident(part, late_); });
+LateAnswer RootFinder::bring(std::span<const Range> &found) {
+  if (postponed_) return LateAnswer::later;
+  list_late(late_);
+  if (shared_swapped_) return LateAnswer::hidden;
   found = late_.all();
+  return LateAnswer::brought;
+}
+
+void RootFinder::list_late(RangeList &to) {
+  late_read_ = true;
+  uint64_t before = to.bytes();
+  for (const Range &range : later_.all())
+    for_each_outside(range, excluded_.all(), [&](Range part) { add_resident(part, to); });
+  late_present_ = to.bytes() - before;
   if (is_swap_used(self_)) learn_sizes(); // after the pages were listed: none can have gone there unseen
-  return !shared_swapped_;
 }
 
 // Not what holds code or blocks of the program's: these have to be known from the beginning.
-bool RootFinder::may_wait(const Vma &shared) const {
-  return takes_later_ && !shared.executable && !holds_blocks(shared.range);
-}
+bool RootFinder::is_late(const Vma &shared) const { return !shared.executable && !holds_blocks(shared.range); }
 
 // What modules and other files bring is the linker's: it holds pointers in data only.
 void RootFinder::find_code() {
@@ -250,7 +254,7 @@ void RootFinder::include(const Vma &vma) {
   if (vma.shared) {
     bool device = vma.path.substr(0, 5) == "/dev/" && vma.path.substr(0, 9) != "/dev/shm/" &&
                   vma.path.substr(0, 9) != "/dev/zero";
-    if (!device && vma.readable) (may_wait(vma) ? later_ : shared_).add(vma.range);
+    if (!device && vma.readable) (is_late(vma) ? later_ : shared_).add(vma.range);
   } else if (vma.is_anonymous()) {
     include_anonymous(vma);
   } else if (vma.writable && vma.readable && vma.path != "[vvar]") {
@@ -407,6 +411,24 @@ void RootFinder::add_resident(Range range, RangeList &to) {
     }
   }
   if (begin) add_shared({std::max(begin, range.begin), std::min(at, range.end)}, to);
+}
+
+uint64_t RootFinder::estimate_late_present() const {
+  constexpr uint64_t kSamples = 32; // each of 512 pages
+  unsigned char residency[512];
+  uint64_t all = late_bytes(), before = 0, looked_at = 0, present = 0, sample = 0;
+  auto next = [&] { return (2 * sample + 1) * (all / (2 * kSamples)); }; // in the middle of its part
+  for (const Range &range : later_.all()) {
+    for (; sample < kSamples && next() < before + range.size(); ++sample) {
+      uintptr_t at = page_down(range.begin + (next() - before));
+      size_t pages = std::min<size_t>(std::size(residency), (page_up(range.end) - at) / kPage);
+      if (sys::call(SYS_mincore, at, pages * kPage, residency) != 0) continue;
+      looked_at += pages;
+      present += static_cast<uint64_t>(std::count_if(residency, residency + pages, [](int page) { return page & 1; }));
+    }
+    before += range.size();
+  }
+  return looked_at ? all / looked_at * present : all;
 }
 
 // A fork copies no page tables of shared memory. To have them filled at once takes less time than page faults, of which

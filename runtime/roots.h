@@ -6,7 +6,7 @@
 //     heap block; the rest of what an allocator mapped is free memory and its own tables, and no root;
 //   - what the program declared to be a root;
 //   - private mappings of files that were written to; what was written and may not be read now;
-//   - shared memory, which may be left for later (bring());
+//   - shared memory, most of which is a late root (bring());
 //   - where of all that the program can execute what it has written (a JIT compiler's code): pointers at any byte;
 //   - of live threads: stack, static TLS, descriptor, registers (ThreadImage, decided by the scanner).
 //   - the descriptor of a thread that has ended and can still be joined: what it returned is there.
@@ -54,16 +54,21 @@ public:
   // `self`: this process.
   RootFinder(const Vmas &vmas, const Proc &self) : vmas_(vmas), self_(self), pagemap_(self.open("pagemap")) {}
 
-  // `threads` and `memory` belong together. `leader_lives`: the main thread is among them. `later`: what bring() brings
-  // is left out.
-  void find(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory, bool leader_lives,
-            bool later);
-  // Shared memory that holds no code, which can be many times larger than all else: a fork copies no page tables of it,
-  // and each process that shares it has its own snapshots.
-  bool bring(std::span<const Range> &found) override;
-  bool has_late() const { return !later_.all().empty(); }
-  // Whether there is some, and nobody has asked for it.
-  bool was_spared() const { return has_late() && !brought_; }
+  // `threads` and `memory` belong together. `leader_lives`: the main thread is among them. Leaves out the late roots,
+  // which are shared memory that holds neither code nor blocks, and can be many times larger than all else: a fork
+  // copies no page tables of it, and each process that shares it has its own snapshots. After this, they are read among
+  // the others by read_late(), or where the scanner asks for them, or not at all.
+  void find(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory, bool leader_lives);
+  void read_late() { list_late(roots_); }
+  void postpone_late() { postponed_ = true; }
+  LateAnswer bring(std::span<const Range> &found) override;
+  // Whether there are some that have not been read so far.
+  bool has_late() const { return !later_.all().empty() && !late_read_; }
+  // In bytes: all of them, and what was there of it when they were read.
+  uint64_t late_bytes() const { return later_.bytes(); }
+  uint64_t late_present() const { return late_present_; }
+  // What may be there of it, by a look at some MiB.
+  uint64_t estimate_late_present() const;
 
   std::span<const Range> roots() const { return roots_.all(); }
   // The roots that hold code of the program's own making.
@@ -87,12 +92,13 @@ private:
   template <typename Visit> void for_each_data_segment(Visit visit) const;
   void find_code();
   void add_present(Range range);
+  void list_late(RangeList &to);
   void add_resident(Range range, RangeList &to);
   void add_shared(Range present, RangeList &to);
   void add_protected(Range range);
   void add_written(Range range);
   bool is_untouched(Range range);
-  bool may_wait(const Vma &shared) const;
+  bool is_late(const Vma &shared) const;
   void learn_sizes();
   template <typename Wanted> void add_pages(Range range, Wanted wanted);
 
@@ -100,10 +106,11 @@ private:
   const Proc &self_;
   int pagemap_; // descriptor of /proc/self/pagemap, negative: not to be had
   RangeList excluded_, included_, shared_, protected_, files_, roots_, code_;
-  RangeList later_, late_; // of bring(): mappings, and their pages
+  RangeList later_, late_; // late roots: mappings, and for bring() their pages
   RangeList untouched_;    // see is_untouched()
   bool sizes_known_ = false;
-  bool takes_later_ = false, brought_ = false;
+  bool postponed_ = false, late_read_ = false;
+  uint64_t late_present_ = 0;
   bool shared_swapped_ = false;
 };
 

@@ -274,17 +274,34 @@ void Snapshot::find_roots() {
   auto *memory = room<ThreadMemory>(thread_count_);
   for (size_t i = 0; i < thread_count_; ++i) stopped[i] = *facts_[i].stopped, memory[i] = facts_[i].memory;
   bool leader_lives = thread_count_ > 0 && images_[0].is_main;
-  finder_->find({stopped, thread_count_}, {memory, thread_count_}, leader_lives, may_spare_shared());
+  finder_->find({stopped, thread_count_}, {memory, thread_count_}, leader_lives);
+  if (!may_read_late())
+    finder_->postpone_late();
+  else if (!may_spare_late())
+    finder_->read_late();
 }
 
-// Shared memory is read late, if at all, and changes meanwhile: so not where what is found is reported at once. Nor
-// where something is known already that only it could still reach. And now and then it is read in any case: a pointer
+// Whether somebody waits for what this safepoint finds.
+bool Snapshot::is_asked() const {
+  return safepoint_.trigger != Trigger::periodic || safepoint_.question.address || safepoint_.question.tid;
+}
+
+// Whoever asks gets an answer, whatever it takes.
+bool Snapshot::may_read_late() const {
+  uint64_t bytes = finder_->late_bytes();
+  auto may = [&](uint64_t present) {
+    return may_read_shared(history_.header.shared, safepoint_.stopped_ns, cost_of_reading(bytes, present));
+  };
+  return is_asked() || may(bytes) || may(finder_->estimate_late_present());
+}
+
+// Late roots are read last, if at all, and change meanwhile: so not where what is found is reported at once. Nor where
+// something is known already that only they could still reach. And now and then they are read in any case: a pointer
 // that could not be seen before may be there now.
-bool Snapshot::may_spare_shared() const {
+bool Snapshot::may_spare_late() const {
   constexpr uint64_t kNowAndThen = 16;
-  bool asked = safepoint_.question.address || safepoint_.question.tid;
-  bool at_once = safepoint_.trigger != Trigger::periodic || safepoint_.config->confirm < 2;
-  return !asked && !at_once && safepoint_.number % kNowAndThen != 0 &&
+  bool at_once = is_asked() || safepoint_.config->confirm < 2;
+  return !at_once && safepoint_.number % kNowAndThen != 0 &&
          std::all_of(past_.begin(), past_.end(), [](const PastLeak &leak) { return leak.settled; }) &&
          std::all_of(history_.threads.begin(), history_.threads.end(),
                      [](const PastThread &thread) { return thread.first_safepoint == 0; });
@@ -311,8 +328,14 @@ void Snapshot::read_past() {
     const PastBlock &past = history_.blocks[i];
     const BlockNote *note = entry_at(notes_, at, past.begin);
     // Watched at the last stop and still: it is the block that was found leaked then.
-    past_[i] = {past.begin, past.first_safepoint, past.watched && note && note->watched};
+    past_[i] = {past.begin, past.first_safepoint, past.watched && note && note->watched,
+                was_confirmed(past.first_safepoint)};
   }
+}
+
+// Whether a row that began there was long enough at the last safepoint.
+bool Snapshot::was_confirmed(uint64_t first_safepoint) const {
+  return safepoint_.number - first_safepoint >= safepoint_.config->confirm;
 }
 
 void Snapshot::scan() {
@@ -382,7 +405,13 @@ PastThread Snapshot::judge(size_t i) {
   bool same_wait = past && past->word == now.word && past->stack_pointer == now.stack_pointer &&
                    (!past->state || !now.state || past->state == now.state);
   if (same_wait && now.word) now.since_ns = past->since_ns;
-  if (leaked) now.first_safepoint = same_wait && past->first_safepoint ? past->first_safepoint : safepoint_.number;
+  uint64_t row = same_wait ? past->first_safepoint : 0;
+  if (leaked && scanner_->in_doubt())
+    now.first_safepoint = row ? row_in_doubt(row, was_confirmed(row)) : 0;
+  else if (leaked)
+    now.first_safepoint = row ? row : safepoint_.number;
+  leaked = now.first_safepoint != 0;
+  if (!leaked) now.state = 0;
   bool confirmed = leaked && safepoint_.number - now.first_safepoint + 1 >= safepoint_.config->confirm;
   now.reported = leaked && (confirmed || safepoint_.trigger != Trigger::periodic || (same_wait && past->reported));
   if (past && past->reported && !(same_wait && leaked)) ++refuted_threads_;
@@ -401,6 +430,8 @@ std::span<PastBlock> Snapshot::judge_blocks() {
     all_confirmed_ = all_confirmed_ && confirmed;
     bool reported = before || confirmed || safepoint_.trigger != Trigger::periodic;
     bool watched = leaked[i].note && leaked[i].note->watched;
+    // In doubt it was not looked for everywhere just now. It need not be, if it was when it was watched already.
+    if (scanner_->in_doubt() && past) watched = past_[static_cast<size_t>(past - history_.blocks.data())].settled;
     now[i] = {leaked[i].begin, leaked[i].size, leaked[i].first_safepoint, uint32_t{reported} + before, watched};
   }
   return now;
@@ -429,6 +460,8 @@ void Snapshot::update_history() {
       ++refuted_threads_;
   next.blocks = judge_blocks();
   refuted_threads_ += history_.header.refuted_threads;
+  bool read_late = finder_->late_bytes() != 0 && !finder_->has_late();
+  uint64_t reading_ns = read_late ? cost_of_reading(finder_->late_bytes(), finder_->late_present()) : 0;
   next.header = {.magic = 0,
                  .threads = 0,
                  .blocks = 0,
@@ -442,7 +475,8 @@ void Snapshot::update_history() {
                  .refuted_threads = refuted_threads_,
                  .mark_ns = mark_ns_,
                  .unrecorded = unrecorded_sizes(scanner_->leaked_blocks()),
-                 .holds_while_idle = holds_while_idle()};
+                 .holds_while_idle = holds_while_idle(),
+                 .shared = after_safepoint(history_.header.shared, safepoint_.stopped_ns, reading_ns)};
   history_.header.first_wall_ns = next.header.first_wall_ns;
   write_history(safepoint_.files.history, next);
 }

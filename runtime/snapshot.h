@@ -60,7 +60,10 @@ private:
   void read_image_wait(ThreadImage &image, ThreadFacts &facts);
   void collect_registers(ThreadImage &image, const StoppedThread &stopped);
   void find_roots();
-  bool may_spare_shared() const;
+  bool is_asked() const;
+  bool may_read_late() const;
+  bool may_spare_late() const;
+  bool was_confirmed(uint64_t first_safepoint) const;
   void read_notes();
   void read_past();
   void scan();

@@ -49,8 +49,8 @@ const char *name_of(Trigger trigger) {
   return trigger == Trigger::periodic ? "periodic" : trigger == Trigger::demand ? "demand" : "exit";
 }
 
-uint32_t bits(const ThreadImage &image, const ThreadVerdict &verdict) {
-  return (image.is_main ? uint32_t{kThreadMain} : 0) | (verdict.leaked ? uint32_t{kThreadLeaked} : 0) |
+uint32_t bits(const ThreadImage &image, bool leaked) {
+  return (image.is_main ? uint32_t{kThreadMain} : 0) | (leaked ? uint32_t{kThreadLeaked} : 0) |
          (image.is_waiter ? uint32_t{kThreadWaiter} : 0);
 }
 
@@ -95,7 +95,7 @@ void Snapshot::write_facts(CaptureWriter &writer) {
   facts.add("mark_ns", mark_ns_);
   uint64_t memory = anonymous_bytes(own_);
   facts.add("scan_bytes", memory - std::min(memory, memory_before_));
-  facts.add("shared_spared", finder_->was_spared());
+  facts.add("shared_spared", finder_->has_late());
   if (uint64_t faults = faults_of(target_); faults != 0 && faults_before_ != 0) {
     facts.add("faults_after", faults - faults_before_);
     facts.add("after_ns", sys::now_ns() - started_ns_);
@@ -151,7 +151,7 @@ ThreadRecord Snapshot::make_record(size_t i, size_t stack_limit, size_t &stack_o
                                              [](const PastThread &p, int32_t tid) { return p.tid < tid; });
   ThreadRecord record{};
   record.tid = image.tid;
-  record.flags = bits(image, verdict);
+  record.flags = bits(image, past.first_safepoint != 0);
   record.wait = image.wait;
   record.reason = verdict.reason;
   record.state = arch::call_number(facts.stopped->registers) >= 0 ? 'S' : 'R';
@@ -226,6 +226,9 @@ void Snapshot::write_notes(CaptureWriter &writer) {
     notes << "requests to io_uring or kernel AIO may be in flight, whose pointers cannot be seen: all memory counts as "
              "live\n";
   }
+  if (scanner_->in_doubt())
+    notes << (finder_->late_bytes() >> 20)
+          << " MiB of shared memory were left unread this time: leaks that are new wait until they are read\n";
   if (pages_lost()) notes << pages_lost() << " pages could not be read and count as zero\n";
   if (application_memory.incomplete())
     notes << "application's own mappings are not all known: more memory counts as live\n";

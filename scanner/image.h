@@ -65,7 +65,12 @@ struct PastLeak {
   // The same block still, to which nothing pointed then, late roots included. So nothing can now, as far as pointers
   // can be seen.
   bool settled = false;
+  bool confirmed = false; // the row was long enough to be reported
 };
+
+// Where the row goes on that began at safepoint `first`, if what was found just now is in doubt because late roots were
+// not read: a confirmed leak stays what it is, any other waits: its row gets no longer.
+inline uint64_t row_in_doubt(uint64_t first, bool confirmed) { return confirmed ? first : first + 1; }
 
 // What the side table knows of a flagged block. Sorted by address.
 struct BlockNote {
@@ -79,11 +84,17 @@ struct BlockNote {
   uint32_t weight = 1;  // how many blocks of its size one with a recorded stack stands for
 };
 
+enum class LateAnswer : uint8_t {
+  brought,
+  hidden, // more pointers are there, which cannot be read (Image::pointers_hidden)
+  later,  // not now: whatever these roots could still reach is in doubt
+};
+
 // Roots that are dear to look at, and are only asked for where it matters what they hold.
 class LateRoots {
 public:
-  // Called once at most. Ranges as in Image::roots. False: more pointers are hidden there (Image::pointers_hidden).
-  virtual bool bring(std::span<const Range> &found) = 0;
+  // Called once at most. Ranges as in Image::roots, with LateAnswer::brought only.
+  virtual LateAnswer bring(std::span<const Range> &found) = 0;
 
 protected:
   ~LateRoots() = default;

@@ -97,4 +97,15 @@ void Leaks::add_past() {
   }
 }
 
+void Leaks::keep_known() {
+  size_t kept = 0, at = 0;
+  for (const LeakedBlock &leak : blocks_) {
+    const PastLeak *past = entry_at(image_->past, at, leak.begin);
+    if (!past) continue;
+    blocks_[kept] = leak;
+    blocks_[kept++].first_safepoint = row_in_doubt(past->first_safepoint, past->confirmed);
+  }
+  blocks_ = blocks_.first(kept);
+}
+
 } // namespace castaway

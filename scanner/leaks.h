@@ -20,6 +20,8 @@ class Leaks {
 public:
   // `marker` has been through the phases live and retained.
   bool collect(const Image &image, Objects &objects, Marker &marker, Workspace &workspace);
+  // After collect(), where that is in doubt (Scanner::in_doubt): leaves out what no earlier safepoint found leaked.
+  void keep_known();
   std::span<LeakedBlock> blocks() { return blocks_; }
 
 private:

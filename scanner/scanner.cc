@@ -38,19 +38,24 @@ bool Scanner::run() {
   if (!start() || !state_->build(image_, crew_, workspace_)) return false;
   if (!state_->mark_roots(image_, crew_, workspace_)) return false;
   state_->fixpoint.run(state_->marker);
-  if (image_.late_roots && state_->needs_late_roots(image_)) {
-    std::span<const Range> late;
-    if (!image_.late_roots->bring(late)) state_->mark_all();
-    for (const Range &root : late) state_->marker.scan<Phase::live>(root);
-    state_->fixpoint.run(state_->marker);
-  }
+  if (image_.late_roots && state_->needs_late_roots(image_)) mark_late_roots();
   state_->fixpoint.clear_watches();
   judge(state_->fixpoint, state_->paths, verdicts_);
   count_retained(image_, state_->marker, verdicts_);
   if (!state_->leaks.collect(image_, state_->objects, state_->marker, workspace_)) return false;
+  if (in_doubt_) state_->leaks.keep_known();
   leaked_ = state_->leaks.blocks();
   heap_ = state_->objects.totals();
   return true;
+}
+
+void Scanner::mark_late_roots() {
+  std::span<const Range> late;
+  LateAnswer answer = image_.late_roots->bring(late);
+  in_doubt_ = answer == LateAnswer::later;
+  if (answer == LateAnswer::hidden) state_->mark_all();
+  for (const Range &root : late) state_->marker.scan<Phase::live>(root);
+  state_->fixpoint.run(state_->marker);
 }
 
 bool Scanner::start() {

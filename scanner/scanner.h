@@ -80,6 +80,9 @@ public:
   // After run(): leaked blocks in address order, without those of the loader.
   std::span<const LeakedBlock> leaked_blocks() const { return leaked_; }
   HeapTotals heap() const { return heap_; }
+  // After run(): the late roots could have made more of it live, and were not to be had. Leaked blocks are those of
+  // Image::past alone then, and of leaked threads only those that were leaked before are known to be.
+  bool in_doubt() const { return in_doubt_; }
   // Whether the block or thread memory at `address` is reachable from what is live (not from leaked threads).
   bool is_live(uintptr_t address) const;
   // Whether something that is live points into the stack of this waiter, be the waiter leaked or not.
@@ -91,6 +94,7 @@ public:
 
 private:
   bool start();
+  void mark_late_roots();
 
   const Image &image_;
   Workspace &workspace_;
@@ -98,6 +102,7 @@ private:
   std::span<ThreadVerdict> verdicts_;
   std::span<LeakedBlock> leaked_;
   HeapTotals heap_;
+  bool in_doubt_ = false;
   struct State;
   State *state_ = nullptr;
 };

@@ -11,15 +11,15 @@ class Late final : public LateRoots {
 public:
   explicit Late(World &world) { world.late_roots = this; }
 
-  bool bring(std::span<const Range> &found) override {
+  LateAnswer bring(std::span<const Range> &found) override {
     ++asked;
-    found = ranges_;
-    return !hidden;
+    if (answer == LateAnswer::brought) found = ranges_;
+    return answer;
   }
   void point_at(uintptr_t value) { words_[used_++] = value; }
 
   int asked = 0;
-  bool hidden = false;
+  LateAnswer answer = LateAnswer::brought;
 
 private:
   uintptr_t words_[512] = {};
@@ -117,7 +117,7 @@ TEST(LateRoots, KeepAllWhereTheyHidePointers) {
   Late late(world);
   uintptr_t block = world.block(16);
   lost_waiter(world);
-  late.hidden = true;
+  late.answer = LateAnswer::hidden;
   Scan scan(world);
   EXPECT_EQ(leaks_of(scan), Leaks());
   EXPECT_EQ(scan.leaked_threads(), 0u);
@@ -136,6 +136,59 @@ TEST(LateRoots, AreAskedForForABlockThatIsWaitedFor) {
   EXPECT_EQ(scan.leaked_threads(), 0u);
   EXPECT_EQ(leaks_of(scan), Leaks());
   EXPECT_EQ(late.asked, 1);
+}
+
+// What a scan says that could not look at its late roots: of each block only whether it is known, and for how long.
+class WithoutLateRoots : public ::testing::Test {
+protected:
+  WithoutLateRoots() { late_.answer = LateAnswer::later; }
+
+  World world_;
+  Late late_{world_};
+};
+
+TEST_F(WithoutLateRoots, WhatIsNewIsNoLeak) {
+  uintptr_t head = world_.block(16), behind = world_.block(100);
+  put(head, behind);
+  Scan scan(world_);
+  EXPECT_EQ(leaks_of(scan), Leaks());
+  EXPECT_TRUE(scan.scanner.in_doubt());
+  EXPECT_EQ(late_.asked, 1);
+  late_.answer = LateAnswer::brought;
+  Scan later(world_);
+  EXPECT_EQ(leaks_of(later), (Leaks{{head, false}, {behind, true}}));
+  EXPECT_FALSE(later.scanner.in_doubt());
+}
+
+TEST_F(WithoutLateRoots, WhatWasFoundBeforeGoesOnOrWaits) {
+  uintptr_t candidate = world_.block(16), confirmed = world_.block(16), indirect = world_.block(100);
+  put(confirmed, indirect);
+  world_.block(16); // new
+  world_.past = {{.begin = candidate, .first_safepoint = 6},
+                 {.begin = confirmed, .first_safepoint = 4, .confirmed = true},
+                 {.begin = indirect, .first_safepoint = 5, .settled = true, .confirmed = true}};
+  Scan scan(world_);
+  EXPECT_TRUE(scan.scanner.in_doubt());
+  EXPECT_EQ(leaks_of(scan), (Leaks{{candidate, false}, {confirmed, false}, {indirect, true}}));
+  EXPECT_EQ(scan.leak(candidate)->first_safepoint, 7u);
+  EXPECT_EQ(scan.leak(confirmed)->first_safepoint, 4u);
+  EXPECT_EQ(scan.leak(indirect)->first_safepoint, 5u);
+}
+
+TEST_F(WithoutLateRoots, NothingIsInDoubtThatTheyCouldNotChange) {
+  uintptr_t lost = world_.block(16);
+  world_.past = {settled(lost)};
+  Scan scan(world_);
+  EXPECT_EQ(leaks_of(scan), (Leaks{{lost, false}}));
+  EXPECT_FALSE(scan.scanner.in_doubt());
+  EXPECT_EQ(late_.asked, 0);
+}
+
+TEST_F(WithoutLateRoots, ALostThreadIsInDoubt) {
+  lost_waiter(world_);
+  Scan scan(world_);
+  EXPECT_TRUE(scan.leaked(0)); // whoever knows of earlier safepoints tells what that means
+  EXPECT_TRUE(scan.scanner.in_doubt());
 }
 
 } // namespace

@@ -124,7 +124,7 @@ public:
     roots.end = late_.begin;
     world.late_roots = this;
   }
-  bool bring(std::span<const Range> &found) override { return found = {&late_, 1}, true; }
+  LateAnswer bring(std::span<const Range> &found) override { return found = {&late_, 1}, LateAnswer::brought; }
 
 private:
   Range late_;

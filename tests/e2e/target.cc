@@ -115,7 +115,7 @@ Command profiled(std::vector<std::string> command, const Settings &settings, con
   return all;
 }
 
-Target::Target(std::vector<std::string> command, Settings settings)
+Target::Target(std::vector<std::string> command, const Settings &settings)
     : output_(settings.output.empty() ? directory_.path() / "out" : fs::path(settings.output)),
       process_(std::make_unique<Process>(profiled(std::move(command), settings, output_))) {}
 
@@ -183,6 +183,25 @@ void Target::expect_clean_end() {
   Ended ended = process_->finish();
   EXPECT_EQ(ended.how, "exit 0") << ended.errors;
   EXPECT_EQ(ended.output, "");
+}
+
+Profile next(Target &target) {
+  const int before = target.safepoints();
+  EXPECT_TRUE(eventually([&] { return target.safepoints() > before; })) << target.process().errors();
+  return Profile(target.profiles().back()); // the link to it comes later
+}
+
+bool has_reporter(pid_t target) {
+  std::vector<pid_t> helpers = helpers_of(target);
+  return std::any_of(helpers.begin(), helpers.end(), [](pid_t helper) {
+    return text_of("/proc/" + std::to_string(helper) + "/cmdline").find("report") != std::string::npos;
+  });
+}
+
+std::string slow_to_match(int count) {
+  std::string rules;
+  for (int i = 0; i < count; ++i) rules += "leak:*a*b*c*d*e*f*" + std::to_string(i) + "*\n";
+  return rules;
 }
 
 void expect_nothing_leaked(const Profile &profile) {

@@ -63,7 +63,7 @@ struct Settings {
 
 class Target {
 public:
-  explicit Target(std::vector<std::string> command, Settings settings = {});
+  explicit Target(std::vector<std::string> command, const Settings &settings = {});
 
   // Waits for READY and takes the lines "name number" before it.
   void await_ready();
@@ -90,6 +90,13 @@ private:
   std::unique_ptr<Process> process_;
   std::map<std::string, long> numbers_;
 };
+
+// The next periodic profile.
+Profile next(Target &target);
+// Whether a safepoint's reporter is at work.
+bool has_reporter(pid_t target);
+// Suppressions, `count` of them, that take a while to match: hundreds of thousands, seconds.
+std::string slow_to_match(int count);
 
 // What a run without the profiler would need: only the command.
 Command profiled(std::vector<std::string> command, const Settings &settings, const std::string &output);

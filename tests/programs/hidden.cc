@@ -104,6 +104,8 @@ template <void (*revive)()> void block(Mode mode) {
 // In the place of the block, another one to which only shared memory points.
 constexpr size_t kSmall = 1000; // of which the allocator gives out at once what has just come back
 void **shared_word;
+constexpr size_t kSome = 1 << 20;
+constexpr size_t kMuch = size_t{1900} << 20; // none of it is there, but to look through it takes 36 ms
 [[gnu::noinline]] void replace() {
   void *before = unhide();
   free(before);
@@ -111,8 +113,8 @@ void **shared_word;
   support::require(now == before, "the same place");
   *shared_word = now;
 }
-void replaced_block(Mode mode) {
-  void *shared = mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+template <size_t shared_bytes> void replaced_block(Mode mode) {
+  void *shared = mmap(nullptr, shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   support::require(shared != MAP_FAILED, "mmap");
   shared_word = static_cast<void **>(shared);
   *shared_word = nullptr; // now there is something to read
@@ -127,7 +129,8 @@ constexpr support::Case kCases[] = {
     {"block_freed", block<release>},
     {"block_resized", block<resize>},
     {"block_read", block<read_it>},
-    {"block_replaced", replaced_block},
+    {"block_replaced", replaced_block<kSome>},
+    {"block_replaced_beside_much", replaced_block<kMuch>},
 };
 
 } // namespace

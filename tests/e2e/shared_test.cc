@@ -1,0 +1,199 @@
+// Shared memory: it is read where it could make a difference, but only as often as its size allows, and what was not
+// looked for there is not reported.
+#include "profile/profile_comments.h"
+#include "target.h"
+
+#include <csignal>
+#include <gtest/gtest.h>
+
+namespace e2e {
+namespace {
+
+bool spared_shared_memory(const Profile &profile) {
+  return profile.data().comment(castaway::kScan).ends_with(", none for shared memory");
+}
+
+bool left_unread(const Profile &profile) {
+  return profile.data().comment(castaway::kNote).find("of shared memory were left unread") != std::string_view::npos;
+}
+
+std::string refuted(const Profile &profile) { return std::string(profile.data().comment(castaway::kRefuted)); }
+
+// The program does what its case has prepared, and says that it has.
+void provoke(Target &target, std::string_view done) {
+  target.process().signal(SIGUSR1);
+  target.process().read_until(done);
+}
+
+// Shared memory is read only where it could make a difference; and another block in the place of a leaked one is one.
+TEST(SharedMemory, IsReadForWhatWasNotLookedForThereBefore) {
+  Target target({program("hidden"), "block_replaced"}, {.interval = "200ms", .more = {"CASTAWAY_KEEP=100"}});
+  target.await_ready();
+  ASSERT_TRUE(eventually([&] { return target.safepoints() >= 8; })) << target.process().errors();
+  std::vector<Profile> profiles;
+  for (const std::string &path : target.profiles()) profiles.emplace_back(path);
+  size_t reported = 0;
+  while (reported < profiles.size() && profiles[reported].totals().objects == 0) ++reported;
+  ASSERT_LT(reported + 3, profiles.size());
+  EXPECT_TRUE(reported == 0 || !spared_shared_memory(profiles[reported - 1])); // seen for the first time
+  EXPECT_FALSE(spared_shared_memory(profiles[reported]));
+  EXPECT_FALSE(spared_shared_memory(profiles[reported + 1])); // watched from now on
+  EXPECT_TRUE(spared_shared_memory(profiles[reported + 2]));
+  EXPECT_TRUE(spared_shared_memory(profiles[reported + 3]));
+  EXPECT_EQ(target.newest().totals().objects, 1);
+  provoke(target, "revived");
+  next(target); // may have begun before
+  for (int i = 0; i < 3; ++i) {
+    Profile profile = next(target);
+    expect_nothing_leaked(profile);
+    EXPECT_EQ(refuted(profile), "0 threads, 1 blocks");
+    EXPECT_FALSE(spared_shared_memory(profile));
+  }
+}
+
+// While a profile is made, another block takes the place of one that was watched: it must not be watched in its stead.
+TEST(SharedMemory, IsReadForWhatCameWhileAProfileWasMade) {
+  TemporaryDirectory directory;
+  Target target(
+      {program("hidden"), "block_replaced"},
+      {.interval = "100ms",
+       .more = {"CASTAWAY_KEEP=100", "CASTAWAY_SUPPRESSIONS=" + directory.file("slow", slow_to_match(400'000))}});
+  target.await_ready();
+  ASSERT_TRUE(eventually([&] {
+    return target.safepoints() > 0 && spared_shared_memory(target.newest()) && target.newest().totals().objects == 1;
+  })) << target.process().errors();
+  ASSERT_TRUE(eventually([&] { return !has_reporter(target.process().pid()); }));
+  ASSERT_TRUE(eventually([&] { return has_reporter(target.process().pid()); }));
+  provoke(target, "revived");
+  EXPECT_TRUE(has_reporter(target.process().pid())) << "too fast";
+  next(target); // from before
+  for (int i = 0; i < 3; ++i) {
+    Profile profile = next(target);
+    expect_nothing_leaked(profile);
+    EXPECT_EQ(refuted(profile), "0 threads, 1 blocks");
+  }
+}
+
+TEST(SharedMemory, IsSparedWhereNothingIsLostButNowAndThen) {
+  Target target({program("hidden"), "block_replaced", "held"}, {.interval = "50ms", .more = {"CASTAWAY_KEEP=100"}});
+  target.await_ready();
+  ASSERT_TRUE(eventually([&] { return target.safepoints() >= 18; })) << target.process().errors();
+  for (const std::string &path : target.profiles()) {
+    Profile profile(path);
+    expect_nothing_leaked(profile);
+    const std::string number(profile.data().comment(castaway::kSafepoint));
+    EXPECT_EQ(spared_shared_memory(profile), std::stoi(number) % 16 != 0) << number;
+  }
+}
+
+TEST(SharedMemory, IsReadWhereWhatIsFoundIsReportedAtOnce) {
+  Target on_demand({program("hidden"), "block_replaced", "held"});
+  on_demand.await_ready();
+  EXPECT_FALSE(spared_shared_memory(on_demand.snap()));
+  Target unconfirmed({program("hidden"), "block_replaced", "held"},
+                     {.interval = "50ms", .more = {"CASTAWAY_CONFIRM=1"}});
+  unconfirmed.await_ready();
+  EXPECT_FALSE(spared_shared_memory(next(unconfirmed)));
+}
+
+void expect_leaked(const Profile &profile, long threads, long objects) {
+  EXPECT_EQ(profile.totals().threads, threads) << profile.text();
+  EXPECT_EQ(profile.totals().objects, objects) << profile.text();
+}
+
+TEST(MuchSharedMemory, IsNotReadAtEachSafepoint) {
+  Target target({program("shared"), "too_much"}, {.interval = "100ms", .more = {"CASTAWAY_KEEP=100"}});
+  target.await_ready();
+  ASSERT_TRUE(eventually([&] { return target.safepoints() >= 6; })) << target.process().errors();
+  for (const std::string &path : target.profiles()) {
+    Profile profile(path);
+    expect_nothing_leaked(profile);
+    EXPECT_TRUE(left_unread(profile));
+    EXPECT_TRUE(spared_shared_memory(profile));
+  }
+  Profile asked = target.snap(); // reads it all the same
+  EXPECT_FALSE(left_unread(asked));
+  EXPECT_FALSE(spared_shared_memory(asked));
+  expect_leaked(asked, 1, 1);
+  EXPECT_EQ(asked.totals_of("", {{"state", "unconfirmed"}}).objects, 1);
+  expect_nothing_leaked(next(target));
+  expect_leaked(target.snap(), 1, 1); // for the second time
+  next(target);                       // may have begun before
+  for (int i = 0; i < 3; ++i) {
+    Profile profile = next(target);
+    expect_leaked(profile, 1, 1);
+    EXPECT_EQ(profile.totals_of("", {{"state", "confirmed"}}).objects, 1);
+    EXPECT_EQ(profile.totals_of("", {{"state", "confirmed"}}).threads, 1);
+    EXPECT_TRUE(left_unread(profile)); // the thread could be woken from there
+    expect_nothing_refuted(profile);
+  }
+}
+
+TEST(MuchSharedMemory, KeepsWhatItHolds) {
+  for (const char *mode : {"held", "fixed"}) {
+    Target target({program("shared"), "too_much", mode}, {.interval = "100ms"});
+    target.await_ready();
+    ASSERT_TRUE(eventually([&] { return target.safepoints() >= 4; })) << target.process().errors();
+    bool in_doubt = std::string_view(mode) == "held";
+    EXPECT_EQ(left_unread(target.newest()), in_doubt);
+    expect_nothing_leaked(target.newest());
+    for (int i = 0; i < 2; ++i) expect_nothing_leaked(target.snap());
+    expect_nothing_leaked(next(target));
+  }
+}
+
+// What there is of it counts, not what is mapped alone.
+TEST(MuchSharedMemory, IsNotReadAtEachSafepointWhereThereIsMuchOfIt) {
+  Target target({program("shared"), "in_places"}, {.interval = "100ms"});
+  target.await_ready();
+  Profile first = next(target);
+  EXPECT_TRUE(left_unread(first));
+  expect_nothing_leaked(first);
+  expect_leaked(target.snap(), 1, 1);
+}
+
+// The first readings are made at once, then none for half a minute.
+TEST(MuchSharedMemory, DelaysWhatIsNewAndKeepsWhatIsKnown) {
+  Target target({program("shared"), "much"}, {.interval = "100ms", .more = {"CASTAWAY_KEEP=100"}});
+  target.await_ready();
+  ASSERT_TRUE(eventually([&] { return target.safepoints() >= 2; })) << target.process().errors();
+  Profile first(target.profiles()[0]), second(target.profiles()[1]);
+  expect_nothing_leaked(first);
+  expect_leaked(second, 1, 1);
+  EXPECT_FALSE(left_unread(first) || left_unread(second));
+  provoke(target, "lost");
+  next(target); // may have begun before
+  for (int i = 0; i < 4; ++i) {
+    Profile profile = next(target);
+    expect_leaked(profile, 1, 1);
+    EXPECT_TRUE(left_unread(profile));
+  }
+  expect_leaked(target.snap(), 2, 2);
+  expect_leaked(next(target), 1, 1);
+  expect_leaked(target.snap(), 2, 2);
+  next(target); // may have begun before
+  expect_leaked(next(target), 2, 2);
+  expect_nothing_refuted(target.newest());
+}
+
+// What took a leaked block's place while a profile was made has never been looked for there; when it is, that ends it.
+TEST(MuchSharedMemory, IsReadForWhatCameWhileAProfileWasMade) {
+  TemporaryDirectory directory;
+  Target target(
+      {program("hidden"), "block_replaced_beside_much"},
+      {.interval = "100ms",
+       .more = {"CASTAWAY_KEEP=1000", "CASTAWAY_SUPPRESSIONS=" + directory.file("slow", slow_to_match(400'000))}});
+  target.await_ready();
+  ASSERT_TRUE(eventually([&] { return target.safepoints() == 1; }));
+  ASSERT_TRUE(eventually([&] { return has_reporter(target.process().pid()); })); // of the second, which reports it
+  provoke(target, "revived");
+  ASSERT_EQ(target.safepoints(), 1) << "too fast";
+  directory.file("slow", "");
+  EXPECT_EQ(next(target).totals().objects, 1);
+  EXPECT_TRUE(left_unread(next(target)));
+  ASSERT_TRUE(eventually([&] { return !left_unread(target.newest()); }, Seconds(60)));
+  expect_nothing_leaked(next(target));
+}
+
+} // namespace
+} // namespace e2e

@@ -1,0 +1,94 @@
+// Blocks and threads that are lost beside shared memory, so much of it that it is not read at each safepoint. Little of
+// it is there, or next to nothing: what takes most of the time is to look which pages are.
+//
+// With `held` the only pointers are in that memory; with `fixed` nothing is lost.
+#include "support.h"
+
+#include <csignal>
+#include <cstdio>
+#include <semaphore.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace {
+
+using support::Mode;
+
+constexpr size_t kMuch = size_t{1900} << 20;     // 36 ms: a process may do that twice at once
+constexpr size_t kTooMuch = size_t{8000} << 20;  // 152 ms: not even once
+constexpr size_t kInPlaces = size_t{4000} << 20; // 78 ms, and 40 more where a thirty-second of it is there
+constexpr size_t kSize = 12'345;
+
+void **shared_words;
+size_t used;
+
+void map_shared(size_t bytes) {
+  void *shared = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  support::require(shared != MAP_FAILED, "mmap");
+  shared_words = static_cast<void **>(shared);
+  shared_words[used++] = nullptr; // now there is something to read
+}
+
+[[gnu::noinline]] void *wait_on(void *semaphore) {
+  sem_wait(static_cast<sem_t *>(semaphore));
+  support::keep_frame();
+  return nullptr;
+}
+
+[[gnu::noinline]] void lose_block(Mode mode) {
+  if (mode == Mode::fixed) return;
+  void *block = support::take(kSize);
+  if (mode == Mode::held) shared_words[used++] = block;
+}
+[[gnu::noinline]] void lose_thread(Mode mode) {
+  if (mode == Mode::fixed) return;
+  auto *semaphore = static_cast<sem_t *>(support::take(sizeof(sem_t)));
+  sem_init(semaphore, 0, 0);
+  if (mode == Mode::held) shared_words[used++] = semaphore;
+  support::start_blocked(wait_on, semaphore);
+}
+
+void *lose_at_signal(void *) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGUSR1);
+  while (true) {
+    int signal;
+    sigwait(&signals, &signal);
+    lose_block(Mode::leak);
+    lose_thread(Mode::leak);
+    support::scrub_stack();
+    dprintf(STDOUT_FILENO, "lost\n");
+  }
+}
+
+void write_in_places(size_t bytes) {
+  constexpr size_t kApart = 2 << 20, kRun = 64 << 10, kPage = 4096;
+  for (size_t place = 0; place < bytes; place += kApart)
+    for (size_t page = 0; page < kRun; page += kPage)
+      shared_words[(place + page + kPage) / sizeof *shared_words - 1] = nullptr;
+}
+
+template <size_t shared_bytes> void lose(Mode mode) {
+  map_shared(shared_bytes);
+  if (shared_bytes == kInPlaces) write_in_places(shared_bytes);
+  lose_block(mode);
+  lose_thread(mode);
+  if (mode == Mode::leak) support::await_blocked(support::start(lose_at_signal, nullptr));
+}
+
+constexpr support::Case kCases[] = {
+    {"much", lose<kMuch>},
+    {"too_much", lose<kTooMuch>},
+    {"in_places", lose<kInPlaces>},
+};
+
+} // namespace
+
+int main(int argc, char **argv) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return support::run(argc, argv, {kCases});
+}
