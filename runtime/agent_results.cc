@@ -105,7 +105,8 @@ void watch_reported(const AgentState &agent) {
   History history = read_history(agent.files.history, kMostWatched);
   for (const PastBlock &block : history.blocks) {
     // One that was watched at the stop still is, or is gone: then there may be another block in its place.
-    if (!block.reported || block.watched || !side_table::mark_reported(block.begin, block.size)) continue;
+    if (block.watch == Watch::settles) side_table::mark_settled(block.begin);
+    if (!block.reported || block.watch != Watch::off || !side_table::mark_reported(block.begin, block.size)) continue;
     if (heap_map.set_flag(block.begin, block.size)) continue;
     side_table::unmark_reported(block.begin);
     if (block.reported == 1) count_refuted();

@@ -26,13 +26,16 @@ struct PastThread {
   char name[16];            // zero-terminated
 };
 
+// What the hooks would see of a block, when the last safepoint stopped the threads. on: its end. settles: that, and the
+// safepoint looked for it everywhere.
+enum class Watch : uint32_t { off, on, settles };
+
 struct PastBlock {
   uintptr_t begin;
   uint64_t size;
   uint64_t first_safepoint;
   uint32_t reported; // 1: for the first time by the last safepoint, so nobody watches it yet; 2: before that already
-  uint32_t watched;  // 1: when a safepoint that looked for it everywhere stopped the threads, the hooks would have seen
-                     // its end, and so they have since
+  Watch watch;
 };
 
 struct HistoryHeader {

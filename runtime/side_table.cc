@@ -44,13 +44,15 @@ template <typename T> [[gnu::always_inline]] inline void store(T &word, T value)
   store(to.loader, from.loader);
   store(to.ignored, from.ignored);
   store(to.reported, from.reported);
+  store(to.settled, from.settled);
   store(to.shared, from.shared);
 }
 
 SideEntry read(const SideEntry &entry) {
   return {
       load(entry.begin),  load(entry.size),    load(entry.time_ns),  {load(entry.stack.id), load(entry.stack.weight)},
-      load(entry.loader), load(entry.ignored), load(entry.reported), load(entry.shared)};
+      load(entry.loader), load(entry.ignored), load(entry.reported), load(entry.settled),
+      load(entry.shared)};
 }
 
 size_t bucket_of(uintptr_t begin) { return (hash(begin >> 4) >> 40) & (kBuckets - 1); }
@@ -205,6 +207,13 @@ bool mark_reported(uintptr_t begin, uint64_t size) {
   return true;
 }
 
+void mark_settled(uintptr_t begin) {
+  Shard &shard = shard_of(begin);
+  SpinGuard guard(shard.lock);
+  Node *node = guard ? find_live(shard, begin) : nullptr;
+  if (node && load(node->entry.reported)) store(node->entry.settled, true);
+}
+
 void unmark_reported(uintptr_t begin) {
   Shard &shard = shard_of(begin);
   SpinGuard guard(shard.lock);
@@ -212,6 +221,7 @@ void unmark_reported(uintptr_t begin) {
   if (!node) return;
   SideEntry entry = read(node->entry);
   store(node->entry.reported, false);
+  store(node->entry.settled, false);
   if (entry.stack.id == 0 && !entry.loader && !entry.ignored && entry.shared == 0) store(node->live, false);
 }
 

@@ -35,7 +35,8 @@ struct SideEntry {
   bool loader = false;
   bool ignored = false;
   bool reported = false;
-  uint8_t shared = 0; // blocks of 8 bytes that share this granule (carried_allocator.cc)
+  bool settled = false; // reported, and as BlockNote::settled
+  uint8_t shared = 0;   // blocks of 8 bytes that share this granule (carried_allocator.cc)
 };
 
 namespace side_table {
@@ -48,6 +49,8 @@ SideEntry take(uintptr_t begin);
 bool drop(uintptr_t begin);
 // Marks the block at `begin` as reported, adding an entry where there is none.
 bool mark_reported(uintptr_t begin, uint64_t size);
+// Marks the block at `begin`, if it is still reported, as settled.
+void mark_settled(uintptr_t begin);
 // For a mark that came too late, the block was gone: takes it back, and leaves what a new block there has put.
 void unmark_reported(uintptr_t begin);
 // Marks it as declared to be no leak, in the same way.

@@ -301,8 +301,7 @@ bool Snapshot::may_read_late() const {
 bool Snapshot::may_spare_late() const {
   constexpr uint64_t kNowAndThen = 16;
   bool at_once = is_asked() || safepoint_.config->confirm < 2;
-  return !at_once && safepoint_.number % kNowAndThen != 0 &&
-         std::all_of(past_.begin(), past_.end(), [](const PastLeak &leak) { return leak.settled; }) &&
+  return !at_once && safepoint_.number % kNowAndThen != 0 && all_past_settled_ &&
          std::all_of(history_.threads.begin(), history_.threads.end(),
                      [](const PastThread &thread) { return thread.first_safepoint == 0; });
 }
@@ -313,8 +312,8 @@ void Snapshot::read_notes() {
   side_table::for_each([&](const SideEntry &entry) {
     if (count == side_table::size() || !heap_map.decode(entry.begin).flagged) return;
     bool watched = entry.reported && entry.shared == 0; // one of two blocks in a granule may come and go
-    notes[count++] = {entry.begin,   entry.size, entry.stack.id, entry.loader,
-                      entry.ignored, watched,    entry.time_ns,  entry.stack.weight};
+    notes[count++] = {entry.begin, entry.size,    entry.stack.id, entry.loader,      entry.ignored,
+                      watched,     entry.settled, entry.time_ns,  entry.stack.weight};
   });
   std::sort(notes, notes + count, [](const BlockNote &a, const BlockNote &b) { return a.begin < b.begin; });
   notes_ = {notes, count};
@@ -322,14 +321,16 @@ void Snapshot::read_notes() {
 
 void Snapshot::read_past() {
   history_ = read_history(safepoint_.files.history);
+  size_t in_history = 0;
+  for (BlockNote &note : notes_) // what a parent knew of its fork counts at first; then only what goes on
+    if (safepoint_.number > 1 && !entry_at(history_.blocks, in_history, note.begin)) note.settled = false;
   past_ = {room<PastLeak>(history_.blocks.size()), history_.blocks.size()};
   size_t at = 0;
   for (size_t i = 0; i < past_.size(); ++i) {
     const PastBlock &past = history_.blocks[i];
+    past_[i] = {past.begin, past.first_safepoint, was_confirmed(past.first_safepoint)};
     const BlockNote *note = entry_at(notes_, at, past.begin);
-    // Watched at the last stop and still: it is the block that was found leaked then.
-    past_[i] = {past.begin, past.first_safepoint, past.watched && note && note->watched,
-                was_confirmed(past.first_safepoint)};
+    all_past_settled_ = all_past_settled_ && note && note->settled;
   }
 }
 
@@ -429,10 +430,10 @@ std::span<PastBlock> Snapshot::judge_blocks() {
     bool confirmed = safepoint_.number - leaked[i].first_safepoint + 1 >= safepoint_.config->confirm;
     all_confirmed_ = all_confirmed_ && confirmed;
     bool reported = before || confirmed || safepoint_.trigger != Trigger::periodic;
-    bool watched = leaked[i].note && leaked[i].note->watched;
-    // In doubt it was not looked for everywhere just now. It need not be, if it was when it was watched already.
-    if (scanner_->in_doubt() && past) watched = past_[static_cast<size_t>(past - history_.blocks.data())].settled;
-    now[i] = {leaked[i].begin, leaked[i].size, leaked[i].first_safepoint, uint32_t{reported} + before, watched};
+    const BlockNote *note = leaked[i].note;
+    bool settles = note && note->watched && !note->settled && !scanner_->in_doubt();
+    Watch watch = settles ? Watch::settles : note && note->watched ? Watch::on : Watch::off;
+    now[i] = {leaked[i].begin, leaked[i].size, leaked[i].first_safepoint, uint32_t{reported} + before, watch};
   }
   return now;
 }

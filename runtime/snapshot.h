@@ -94,7 +94,7 @@ private:
   size_t thread_count_ = 0;
   RootFinder *finder_ = nullptr;
   bool pointers_hidden_ = false;
-  std::span<const BlockNote> notes_;
+  std::span<BlockNote> notes_;
   History history_;
   std::span<PastLeak> past_;
   std::span<PastThread> judged_; // by tid
@@ -107,7 +107,8 @@ private:
   uint64_t memory_before_ = anonymous_bytes(own_);
   uint64_t mark_ns_ = 0;
   uint64_t refuted_threads_ = 0;
-  bool all_confirmed_ = true; // of the leaked blocks
+  bool all_past_settled_ = true; // of the leaked blocks of the last safepoint
+  bool all_confirmed_ = true;    // of the leaked blocks
 };
 
 // Executes bin/castaway on the capture; exits with kSnapshotNoReporter where that fails.

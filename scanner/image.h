@@ -62,9 +62,6 @@ struct ThreadImage {
 struct PastLeak {
   uintptr_t begin;
   uint64_t first_safepoint;
-  // The same block still, to which nothing pointed then, late roots included. So nothing can now, as far as pointers
-  // can be seen.
-  bool settled = false;
   bool confirmed = false; // the row was long enough to be reported
 };
 
@@ -80,6 +77,9 @@ struct BlockNote {
   bool loader = false;  // allocated by the dynamic loader for its own use: never reported
   bool ignored = false; // declared to be no leak: a root
   bool watched = false; // it was reported, and this note is gone when it is
+  // Nothing pointed to it at a safepoint since it is watched, late roots included; of this process, or of the one of
+  // which it is a fork. So nothing can now, as far as pointers can be seen.
+  bool settled = false;
   uint64_t time_ns = 0; // when it was allocated, CLOCK_MONOTONIC
   uint32_t weight = 1;  // how many blocks of its size one with a recorded stack stands for
 };

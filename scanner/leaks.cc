@@ -15,8 +15,8 @@ bool all_settled(const Image &image, const Objects &objects) {
   bool all = true;
   size_t at = 0;
   objects.visit_unreached([&](const Block &block) {
-    const PastLeak *past = entry_at(image.past, at, block.begin);
-    all = all && ((past && past->settled) || objects.is_loaders(block));
+    const BlockNote *note = entry_at(image.notes, at, block.begin);
+    all = all && note && (note->settled || note->loader);
   });
   return all;
 }
@@ -101,9 +101,11 @@ void Leaks::keep_known() {
   size_t kept = 0, at = 0;
   for (const LeakedBlock &leak : blocks_) {
     const PastLeak *past = entry_at(image_->past, at, leak.begin);
-    if (!past) continue;
+    bool settled = leak.note && leak.note->settled;
+    if (!past && !settled) continue;
     blocks_[kept] = leak;
-    blocks_[kept++].first_safepoint = row_in_doubt(past->first_safepoint, past->confirmed);
+    if (!settled) blocks_[kept].first_safepoint = row_in_doubt(past->first_safepoint, past->confirmed);
+    ++kept;
   }
   blocks_ = blocks_.first(kept);
 }

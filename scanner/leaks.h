@@ -13,14 +13,14 @@
 
 namespace castaway {
 
-// Whether all unreached blocks are the loader's, or leaks that can never be reached again (PastLeak::settled).
+// Whether all unreached blocks are the loader's, or leaks that can never be reached again (BlockNote::settled).
 bool all_settled(const Image &image, const Objects &objects);
 
 class Leaks {
 public:
   // `marker` has been through the phases live and retained.
   bool collect(const Image &image, Objects &objects, Marker &marker, Workspace &workspace);
-  // After collect(), where that is in doubt (Scanner::in_doubt): leaves out what no earlier safepoint found leaked.
+  // After collect(), where that is in doubt (Scanner::in_doubt): leaves out what nobody knew to be leaked.
   void keep_known();
   std::span<LeakedBlock> blocks() { return blocks_; }
 

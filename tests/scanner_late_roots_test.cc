@@ -27,7 +27,12 @@ private:
   Range ranges_[1] = {{reinterpret_cast<uintptr_t>(words_), reinterpret_cast<uintptr_t>(words_ + 512)}};
 };
 
-PastLeak settled(uintptr_t begin) { return {begin, 3, true}; }
+// A block of 16 bytes that is a leak, and known to be for good.
+uintptr_t settled_leak(World &world) {
+  uintptr_t begin = world.block(16, true);
+  world.notes.push_back({.begin = begin, .size = 16, .watched = true, .settled = true});
+  return begin;
+}
 
 TEST(LateRoots, AreNotAskedForWhereAllIsReached) {
   World world;
@@ -58,9 +63,8 @@ TEST(LateRoots, KeepWhatTheyReach) {
 TEST(LateRoots, AreNotAskedForAgainForLeaksThatAreSettled) {
   World world;
   Late late(world);
-  uintptr_t first = world.block(16), second = world.block(100), third = world.block(16);
+  uintptr_t first = settled_leak(world), second = settled_leak(world), third = settled_leak(world);
   put(first, second);
-  world.past = {settled(first), settled(second), settled(third)};
   EXPECT_EQ(leaks_of(Scan(world)), (Leaks{{first, false}, {second, true}, {third, false}}));
   EXPECT_EQ(late.asked, 0);
 }
@@ -70,15 +74,12 @@ TEST(LateRoots, AreAskedForForEachLeakThatIsNot) {
     World world;
     Late late(world);
     uintptr_t blocks[3];
-    for (uintptr_t &block : blocks) {
-      block = world.block(16);
-      world.past.push_back(settled(block));
-    }
+    for (uintptr_t &block : blocks) block = settled_leak(world);
     late.point_at(blocks[which]);
-    world.past[which].settled = false; // known, but not for good
+    world.notes[which].settled = false; // reported, but not for good
     EXPECT_EQ(leaks_of(Scan(world)).count(blocks[which]), 0u);
     EXPECT_EQ(late.asked, 1);
-    world.past.erase(world.past.begin() + static_cast<long>(which)); // not known
+    world.notes.erase(world.notes.begin() + static_cast<long>(which)); // nothing is known of it
     EXPECT_EQ(leaks_of(Scan(world)).count(blocks[which]), 0u);
     EXPECT_EQ(late.asked, 2);
   }
@@ -103,7 +104,8 @@ TEST(LateRoots, WakeWhoWaitsOnWhatTheyReach) {
   uintptr_t kept = world.block(16);
   put(woken.image.stack.begin + 16, kept);
   late.point_at(woken.words[0].address);
-  for (uintptr_t word : {woken.words[0].address, lost.words[0].address}) world.past.push_back(settled(word));
+  for (uintptr_t word : {woken.words[0].address, lost.words[0].address})
+    world.notes.push_back({.begin = word, .size = 16, .watched = true, .settled = true});
   Scan scan(world);
   EXPECT_FALSE(scan.leaked(0));
   EXPECT_TRUE(scan.leaked(1));
@@ -164,20 +166,24 @@ TEST_F(WithoutLateRoots, WhatWasFoundBeforeGoesOnOrWaits) {
   uintptr_t candidate = world_.block(16), confirmed = world_.block(16), indirect = world_.block(100);
   put(confirmed, indirect);
   world_.block(16); // new
+  uintptr_t of_parent = settled_leak(world_), settled = settled_leak(world_);
   world_.past = {{.begin = candidate, .first_safepoint = 6},
                  {.begin = confirmed, .first_safepoint = 4, .confirmed = true},
-                 {.begin = indirect, .first_safepoint = 5, .settled = true, .confirmed = true}};
+                 {.begin = indirect, .first_safepoint = 5, .confirmed = true},
+                 {.begin = settled, .first_safepoint = 6}};
   Scan scan(world_);
   EXPECT_TRUE(scan.scanner.in_doubt());
-  EXPECT_EQ(leaks_of(scan), (Leaks{{candidate, false}, {confirmed, false}, {indirect, true}}));
+  EXPECT_EQ(leaks_of(scan),
+            (Leaks{{candidate, false}, {confirmed, false}, {indirect, true}, {of_parent, false}, {settled, false}}));
   EXPECT_EQ(scan.leak(candidate)->first_safepoint, 7u);
   EXPECT_EQ(scan.leak(confirmed)->first_safepoint, 4u);
   EXPECT_EQ(scan.leak(indirect)->first_safepoint, 5u);
+  EXPECT_EQ(scan.leak(of_parent)->first_safepoint, 7u);
+  EXPECT_EQ(scan.leak(settled)->first_safepoint, 6u);
 }
 
 TEST_F(WithoutLateRoots, NothingIsInDoubtThatTheyCouldNotChange) {
-  uintptr_t lost = world_.block(16);
-  world_.past = {settled(lost)};
+  uintptr_t lost = settled_leak(world_);
   Scan scan(world_);
   EXPECT_EQ(leaks_of(scan), (Leaks{{lost, false}}));
   EXPECT_FALSE(scan.scanner.in_doubt());

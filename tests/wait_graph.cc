@@ -117,7 +117,7 @@ public:
   SomeLate(World &world, size_t words, size_t markers) {
     {
       Scan before(world, markers);
-      for (const LeakedBlock &leak : before.scanner.leaked_blocks()) world.past.push_back({leak.begin, 1, true});
+      for (const LeakedBlock &leak : before.scanner.leaked_blocks()) settle(world, leak);
     }
     Range &roots = world.roots[0];
     late_ = {roots.begin + words * sizeof(uintptr_t), roots.end};
@@ -127,6 +127,14 @@ public:
   LateAnswer bring(std::span<const Range> &found) override { return found = {&late_, 1}, LateAnswer::brought; }
 
 private:
+  static void settle(World &world, const LeakedBlock &leak) {
+    auto at = std::lower_bound(world.notes.begin(), world.notes.end(), leak.begin,
+                               [](const BlockNote &note, uintptr_t begin) { return note.begin < begin; });
+    if (at == world.notes.end() || at->begin != leak.begin)
+      at = world.notes.insert(at, {.begin = leak.begin, .size = leak.size});
+    at->settled = true;
+  }
+
   Range late_;
 };
 

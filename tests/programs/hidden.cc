@@ -101,11 +101,17 @@ template <void (*revive)()> void block(Mode mode) {
 [[gnu::noinline]] void resize() { hide(realloc(unhide(), 10 * kSize), Mode::leak); }
 [[gnu::noinline]] void read_it() { support::require(*static_cast<volatile char *>(unhide()) == 0, "its contents"); }
 
-// In the place of the block, another one to which only shared memory points.
+// For all to see, and after that only in shared memory.
 constexpr size_t kSmall = 1000; // of which the allocator gives out at once what has just come back
-void **shared_word;
 constexpr size_t kSome = 1 << 20;
 constexpr size_t kMuch = size_t{1900} << 20; // none of it is there, but to look through it takes 36 ms
+void **shared_word;
+[[gnu::noinline]] void reveal() {
+  if (support::kept) *shared_word = support::kept;
+  support::kept = support::kept ? nullptr : unhide();
+}
+
+// In the place of the block, another one to which only shared memory points.
 [[gnu::noinline]] void replace() {
   void *before = unhide();
   free(before);
@@ -113,13 +119,13 @@ constexpr size_t kMuch = size_t{1900} << 20; // none of it is there, but to look
   support::require(now == before, "the same place");
   *shared_word = now;
 }
-template <size_t shared_bytes> void replaced_block(Mode mode) {
+template <size_t shared_bytes, void (*revive)()> void block_in_shared(Mode mode) {
   void *shared = mmap(nullptr, shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   support::require(shared != MAP_FAILED, "mmap");
   shared_word = static_cast<void **>(shared);
   *shared_word = nullptr; // now there is something to read
   hide(support::take(kSmall), mode);
-  revive_with(replace);
+  revive_with(revive);
 }
 
 constexpr support::Case kCases[] = {
@@ -129,8 +135,9 @@ constexpr support::Case kCases[] = {
     {"block_freed", block<release>},
     {"block_resized", block<resize>},
     {"block_read", block<read_it>},
-    {"block_replaced", replaced_block<kSome>},
-    {"block_replaced_beside_much", replaced_block<kMuch>},
+    {"block_revealed", block_in_shared<kSome, reveal>},
+    {"block_replaced", block_in_shared<kSome, replace>},
+    {"block_replaced_beside_much", block_in_shared<kMuch, replace>},
 };
 
 } // namespace

@@ -1,6 +1,8 @@
 // Blocks and threads that are lost beside shared memory, so much of it that it is not read at each safepoint. Little of
 // it is there, or next to nothing: what takes most of the time is to look which pages are.
 //
+// SIGUSR1 makes them do more, after which they say "done".
+//
 // With `held` the only pointers are in that memory; with `fixed` nothing is lost.
 #include "support.h"
 
@@ -14,6 +16,7 @@ namespace {
 
 using support::Mode;
 
+constexpr size_t kSome = 1 << 20;
 constexpr size_t kMuch = size_t{1900} << 20;     // 36 ms: a process may do that twice at once
 constexpr size_t kTooMuch = size_t{8000} << 20;  // 152 ms: not even once
 constexpr size_t kInPlaces = size_t{4000} << 20; // 78 ms, and 40 more where a thirty-second of it is there
@@ -48,17 +51,30 @@ void map_shared(size_t bytes) {
   support::start_blocked(wait_on, semaphore);
 }
 
-void *lose_at_signal(void *) {
+[[gnu::noinline]] void lose_more() {
+  lose_block(Mode::leak);
+  lose_thread(Mode::leak);
+}
+// A child that loses nothing more, and waits.
+[[gnu::noinline]] void make_child() {
+  pid_t child = fork();
+  if (child == 0) {
+    support::scrub_stack();
+    support::park();
+  }
+  dprintf(STDOUT_FILENO, "child %d\n", child);
+}
+
+void *act_at_signal(void *act) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGUSR1);
   while (true) {
     int signal;
     sigwait(&signals, &signal);
-    lose_block(Mode::leak);
-    lose_thread(Mode::leak);
+    reinterpret_cast<void (*)()>(act)();
     support::scrub_stack();
-    dprintf(STDOUT_FILENO, "lost\n");
+    dprintf(STDOUT_FILENO, "done\n");
   }
 }
 
@@ -74,13 +90,21 @@ template <size_t shared_bytes> void lose(Mode mode) {
   if (shared_bytes == kInPlaces) write_in_places(shared_bytes);
   lose_block(mode);
   lose_thread(mode);
-  if (mode == Mode::leak) support::await_blocked(support::start(lose_at_signal, nullptr));
+  if (mode == Mode::leak) support::await_blocked(support::start(act_at_signal, reinterpret_cast<void *>(lose_more)));
+}
+
+// With SIGUSR1 it forks.
+void lose_and_fork(Mode mode) {
+  map_shared(kSome);
+  lose_block(mode);
+  support::await_blocked(support::start(act_at_signal, reinterpret_cast<void *>(make_child)));
 }
 
 constexpr support::Case kCases[] = {
     {"much", lose<kMuch>},
     {"too_much", lose<kTooMuch>},
     {"in_places", lose<kInPlaces>},
+    {"inherited", lose_and_fork},
 };
 
 } // namespace
