@@ -403,15 +403,15 @@ def sync(bench):
     return [table]
 
 
-def visit_server(bench, name, seconds, interval, phases):
-    """{key: number} for each phase of one visit to both servers at once, which begins so many seconds after the load;
-    none where one is broken."""
+def visit_server(bench, name, seconds, interval, up, phases):
+    """{key: number} for each phase of one visit to both servers at once, which are up for so many seconds before the
+    load begins, and a phase so many after that; none where one is broken."""
     out = bench.new_directory()
     out.chmod(0o777)
     turns = Turns(phases[0], phases[-1] - phases[0] + seconds)
     settings = {"CASTAWAY_OUTPUT": str(out / "profiles"), "CASTAWAY_LOG": "quiet", "CASTAWAY_INTERVAL": f"{interval}s"}
     try:
-        served = visit_both(bench.build, name, turns, [bench.build / "bin/castaway", "run", "--"], settings)
+        served = visit_both(bench.build, name, turns, up, [bench.build / "bin/castaway", "run", "--"], settings)
         safepoints = safepoint_times(out / "profiles")
         return [compare(turns.between(phase - phases[0], seconds), *served, safepoints) for phase in phases]
     except (Broken, BrokenBarrierError, OSError, ValueError, KeyError, statistics.StatisticsError) as broken:
@@ -431,22 +431,25 @@ def servers(bench):
                  "servers, and what castaway starts, have one processor, the loads another one. Ratios are medians of turns "
                  "by the two beside them; throughput's is less by what safepoints took of either. A safepoint lasts from "
                  "the stop until its report is written.")
-    bench.remark("PostgreSQL leaks a few blocks in each process at its start. Once these are known for good, from the "
-                 "fourth safepoint on, its shared memory need not be read: in its last row that has been reached. In each "
-                 "row there are two safepoints in the time measured of each process that runs; of idle ones, one in four "
-                 "is made.")
+    bench.remark("PostgreSQL leaks a few blocks before it forks. Once these are known for good, from the fourth safepoint "
+                 "on, shared memory need not be read, neither by a process that knows nor by one that is forked from it "
+                 "later. So it has three rows: with clients from its start, in their first safepoints and from the fourth "
+                 "on; and with clients that come when it has made three safepoints. In each row there are two safepoints in "
+                 "the time measured of each process that runs; of idle ones, one in four is made.")
     settled = 3 * interval + 2  # three safepoints are over, with their reports
     for name, (_, programs) in SERVERS.items():
         if missing := [each for each in programs if not installed(each)]:
             bench.remark(f"{name}: {missing[0]} is not installed")
-        phases = {name: WARM_UP}
+        rows = {0: {name: WARM_UP}}
         if name == "postgresql":
-            phases[f"{name}, from the fourth safepoint on"] = settled
-        visits = [] if missing else [visit_server(bench, name, seconds, interval, list(phases.values()))
-                                     for _ in range(bench.choose(1, VISITS[name]))]
-        for i, title in enumerate(phases):
-            of_phase = [phases_found[i] for phases_found in visits if phases_found]
-            table.rows.append([title, *server_cells(bench, table, title, of_phase)])
+            rows = {0: {"postgresql, just started": WARM_UP, "postgresql, from the fourth safepoint on": settled},
+                    settled: {"postgresql, new clients": WARM_UP}}
+        for up, phases in rows.items():
+            visits = [] if missing else [visit_server(bench, name, seconds, interval, up, list(phases.values()))
+                                         for _ in range(bench.choose(1, VISITS[name]))]
+            for i, title in enumerate(phases):
+                of_phase = [phases_found[i] for phases_found in visits if phases_found]
+                table.rows.append([title, *server_cells(bench, table, title, of_phase)])
     return [table]
 
 

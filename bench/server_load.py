@@ -15,21 +15,24 @@ SERVER_CPU, LOAD_CPU = (["taskset", "-c", str(cpu)] for cpu in (0, os.cpu_count(
 
 
 class Loaded(Visit):
-    """A visit whose load takes turns with another one's, as this side of theirs."""
+    """A visit whose load takes turns with another one's, as this side of theirs, once the server is up for so many
+    seconds."""
 
-    def __init__(self, turns, side, *rest):
+    def __init__(self, turns, side, up, *rest):
         super().__init__(*rest)
-        self.turns, self.side = turns, side
+        self.turns, self.side, self.up = turns, side, up
 
     def measure(self, *command):
+        time.sleep(self.up)
         self.turns.meet()
         self.load(*LOAD_CPU, *command, started=lambda process: self.turns.take_part(self.side, process))
 
 
-def visit_both(build, name, turns, prefix, environment):
-    """What two servers of that name have served, plain and with this prefix and environment."""
-    sides = [Loaded(turns, 0, build, turns.load_seconds(), SERVER_CPU),
-             Loaded(turns, 1, build, turns.load_seconds(), SERVER_CPU + prefix, environment)]
+def visit_both(build, name, turns, up, prefix, environment):
+    """What two servers of that name have served, plain and with this prefix and environment, once they are up for so
+    many seconds."""
+    sides = [Loaded(turns, 0, up, build, turns.load_seconds(), SERVER_CPU),
+             Loaded(turns, 1, up, build, turns.load_seconds(), SERVER_CPU + prefix, environment)]
     serve, _ = SERVERS[name]
 
     def serve_side(side):
