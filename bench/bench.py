@@ -431,18 +431,18 @@ def servers(bench):
                  "servers, and what castaway starts, have one processor, the loads another one. Ratios are medians of turns "
                  "by the two beside them; throughput's is less by what safepoints took of either. A safepoint lasts from "
                  "the stop until its report is written.")
-    bench.remark("PostgreSQL leaks a few blocks before it forks. Once these are known for good, from the fourth safepoint "
+    bench.remark("PostgreSQL leaks a few blocks before it forks. Once these are known for good, from the third safepoint "
                  "on, shared memory need not be read, neither by a process that knows nor by one that is forked from it "
-                 "later. So it has three rows: with clients from its start, in their first safepoints and from the fourth "
-                 "on; and with clients that come when it has made three safepoints. In each row there are two safepoints in "
+                 "later. So it has three rows: with clients from its start, in their first safepoints and from the third "
+                 "on; and with clients that come when it has made two safepoints. In each row there are two safepoints in "
                  "the time measured of each process that runs; of idle ones, one in four is made.")
-    settled = 3 * interval + 2  # three safepoints are over, with their reports
+    settled = 2 * interval + 2  # two safepoints are over, with their reports
     for name, (_, programs) in SERVERS.items():
         if missing := [each for each in programs if not installed(each)]:
             bench.remark(f"{name}: {missing[0]} is not installed")
         rows = {0: {name: WARM_UP}}
         if name == "postgresql":
-            rows = {0: {"postgresql, just started": WARM_UP, "postgresql, from the fourth safepoint on": settled},
+            rows = {0: {"postgresql, just started": WARM_UP, "postgresql, from the third safepoint on": settled},
                     settled: {"postgresql, new clients": WARM_UP}}
         for up, phases in rows.items():
             visits = [] if missing else [visit_server(bench, name, seconds, interval, up, list(phases.values()))

@@ -16,7 +16,7 @@ namespace castaway {
 
 namespace {
 
-// Reported blocks that are watched: each costs an entry in the side table.
+// Leaked blocks that are watched: each costs an entry in the side table.
 constexpr size_t kMostWatched = 65536;
 
 std::string_view describe(Trouble trouble) {
@@ -99,17 +99,28 @@ void add_counts(Text<1400> &line, const ReportResult &result) {
   line << "; profile: " << result.profile.view();
 }
 
-// A block that was reported must never be freed: an entry in the side table makes the hooks count it if it is. It may
-// have been freed already, while the profile was being made.
-void watch_reported(const AgentState &agent) {
+// Whether the block, which was not watched at the stop, is watched from now on. It may have been freed already, while
+// the profile was being made.
+bool watch_block(const PastBlock &block) {
+  if (!side_table::watch(block.begin, block.size)) return false;
+  if (heap_map.set_flag(block.begin, block.size)) return true;
+  side_table::unwatch(block.begin);
+  if (block.reported == 1) count_refuted();
+  return false;
+}
+
+// A block that was reported must never be freed: its entry in the side table makes the hooks count it if it is. One
+// that was only found leaked is watched so that the next safepoint knows whether it is the same block still. One that
+// was watched at the stop still is, or is gone: then there may be another block in its place.
+void watch_leaks(const AgentState &agent) {
   History history = read_history(agent.files.history, kMostWatched);
+  if (history.header.unsettles) side_table::unsettle_all();
   for (const PastBlock &block : history.blocks) {
-    // One that was watched at the stop still is, or is gone: then there may be another block in its place.
-    if (block.watch == Watch::settles) side_table::mark_settled(block.begin);
-    if (!block.reported || block.watch != Watch::off || !side_table::mark_reported(block.begin, block.size)) continue;
-    if (heap_map.set_flag(block.begin, block.size)) continue;
-    side_table::unmark_reported(block.begin);
-    if (block.reported == 1) count_refuted();
+    if (!block.watched && !watch_block(block)) continue;
+    bool first_time = block.reported == 1;
+    if ((first_time || (block.reported && !block.watched)) && !side_table::mark_reported(block.begin) && first_time)
+      count_refuted();
+    if (block.settles) side_table::mark_settled(block.begin);
   }
   sys::unmap_memory(history.blocks.data(), history.blocks.size_bytes());
   sys::unmap_memory(history.threads.data(), history.threads.size_bytes());
@@ -237,7 +248,7 @@ void conclude_safepoint(AgentState &agent) {
   if (trouble.size() == 0) {
     agent.last = result;
     agent.wrote_profile = true;
-    watch_reported(agent);
+    watch_leaks(agent);
     sampling::densify(history.unrecorded, agent.config->sample_bytes);
   } else if (agent.safepoint.failure != StopFailure::none && !tracer_died) {
     --agent.number; // safepoints in a row are those that were made

@@ -85,4 +85,11 @@ bool write_history(int fd, const History &history) {
   return written && sys::write_all(fd, &header, sizeof header) == 0;
 }
 
+void write_readings(int fd, const SharedReadings &readings) {
+  HistoryHeader header = read_history_header(fd);
+  header.magic = HistoryHeader::kMagic;
+  header.shared = readings;
+  sys::call(SYS_pwrite64, fd, &header, sizeof header, 0);
+}
+
 } // namespace castaway

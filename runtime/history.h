@@ -1,8 +1,9 @@
 // The history: what earlier safepoints of this process found, so that a leak can be confirmed, aged and refuted.
 //
 // A memfd that the agent holds: the snapshot process of one safepoint writes it, that of the next one reads it, and the
-// agent reads it to watch what was reported. The header is written last; a snapshot that dies before leaves an empty
-// history, and the next safepoint counts from one again.
+// agent reads it to watch what was found. A snapshot that dies before it has written its own leaves that of the one
+// before it; the header is written last, so one that dies while it writes leaves an empty history, and the next
+// safepoint counts from one again.
 #pragma once
 
 #include "runtime/sampling.h"
@@ -22,20 +23,18 @@ struct PastThread {
   uintptr_t word;           // 0: not a waiter
   uint64_t since_ns;        // first seen in this wait, CLOCK_MONOTONIC
   uint64_t first_safepoint; // of the row that found it leaked, 0 = not leaked
-  uint64_t state;           // hash of what only its running can change (Snapshot::state_of), 0 = not leaked
+  uint64_t registers;       // hashes of what only its running can change (Snapshot::add_state); 0 = not leaked,
+  uint64_t stack;           // or not known
   char name[16];            // zero-terminated
 };
-
-// What the hooks would see of a block, when the last safepoint stopped the threads. on: its end. settles: that, and the
-// safepoint looked for it everywhere.
-enum class Watch : uint32_t { off, on, settles };
 
 struct PastBlock {
   uintptr_t begin;
   uint64_t size;
   uint64_t first_safepoint;
-  uint32_t reported; // 1: for the first time by the last safepoint, so nobody watches it yet; 2: before that already
-  Watch watch;
+  uint32_t reported; // 1: for the first time by the last safepoint; 2: before that already
+  uint16_t watched;  // 1: when the last safepoint stopped the threads, the hooks would have seen its end
+  uint16_t settles;  // 1: that, and it was looked for everywhere (BlockNote::settled)
 };
 
 struct HistoryHeader {
@@ -53,6 +52,7 @@ struct HistoryHeader {
   uint64_t mark_ns;
   sampling::Classes unrecorded; // sizes of leaked blocks of which no stack is known
   uint64_t holds_while_idle;    // 1: the next safepoint finds the same, unless main runs (idle.h)
+  uint64_t unsettles;           // 1: a block that was settled is not leaked: nothing counts as settled any more
   SharedReadings shared;
   static constexpr uint64_t kMagic = 0x33796873696877ull;
 };
@@ -70,5 +70,7 @@ struct History {
 History read_history(int fd, size_t most_blocks = SIZE_MAX);
 HistoryHeader read_history_header(int fd);
 bool write_history(int fd, const History &history);
+// Into a history as it is, or an empty one.
+void write_readings(int fd, const SharedReadings &readings);
 
 } // namespace castaway

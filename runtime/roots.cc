@@ -157,8 +157,7 @@ void RootFinder::find(std::span<const StoppedThread> threads, std::span<const Th
     for_each_outside(range, excluded_.all(), [&](Range part) { add_present(part); });
   for (const Range &range : shared_.all())
     for_each_outside(range, excluded_.all(), [&](Range part) { add_resident(part, roots_); });
-  bool shares = !shared_.all().empty() || !later_.all().empty();
-  if (shares && !sizes_known_ && is_swap_used(self_)) learn_sizes();
+  if (!shared_.all().empty() && !sizes_known_ && is_swap_used(self_)) learn_sizes();
   for (const Range &range : protected_.all())
     for_each_outside(range, excluded_.all(), [&](Range part) { add_protected(part); });
   for (const Range &range : files_.all())
@@ -176,6 +175,7 @@ LateAnswer RootFinder::bring(std::span<const Range> &found) {
 
 void RootFinder::list_late(RangeList &to) {
   late_read_ = true;
+  if (later_.all().empty()) return;
   uint64_t before = to.bytes();
   for (const Range &range : later_.all())
     for_each_outside(range, excluded_.all(), [&](Range part) { add_resident(part, to); });
@@ -414,7 +414,7 @@ void RootFinder::add_resident(Range range, RangeList &to) {
 }
 
 uint64_t RootFinder::estimate_late_present() const {
-  constexpr uint64_t kSamples = 32; // each of 512 pages
+  constexpr uint64_t kSamples = 16; // each of 512 pages
   unsigned char residency[512];
   uint64_t all = late_bytes(), before = 0, looked_at = 0, present = 0, sample = 0;
   auto next = [&] { return (2 * sample + 1) * (all / (2 * kSamples)); }; // in the middle of its part

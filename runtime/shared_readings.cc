@@ -19,15 +19,15 @@ uint64_t cost_of_reading(uint64_t mapped, uint64_t present) {
   return mapped / kPage * kNsPerMappedPage + std::min(mapped, present) / kPage * kNsPerPresentPage;
 }
 
-bool may_read_shared(const SharedReadings &before, uint64_t now_ns, uint64_t expected_ns) {
-  uint64_t cost = before.cost_ns ? before.cost_ns : expected_ns;
-  if (before.spent_ns < kAtOnce && cost <= kAtOnce - before.spent_ns) return true;
-  return before.since_ns && now_ns > before.since_ns && (now_ns - before.since_ns) / kShare >= cost;
+bool SharedReadings::allow(uint64_t mapped_now, uint64_t present, uint64_t now_ns) const {
+  uint64_t expected = know(mapped_now) ? cost_ns : cost_of_reading(mapped_now, present);
+  if (spent_ns < kAtOnce && expected <= kAtOnce - spent_ns) return true;
+  return since_ns && now_ns > since_ns && (now_ns - since_ns) / kShare >= std::max(cost_ns, expected);
 }
 
-SharedReadings after_safepoint(const SharedReadings &before, uint64_t now_ns, uint64_t cost_ns) {
-  if (cost_ns == 0) return {before.since_ns ? before.since_ns : now_ns, before.cost_ns, before.spent_ns};
-  return {now_ns, cost_ns, before.spent_ns + cost_ns};
+void SharedReadings::add(uint64_t mapped_now, uint64_t present, uint64_t now_ns) {
+  uint64_t cost = cost_of_reading(mapped_now, present);
+  *this = {now_ns, mapped_now, cost, spent_ns + cost};
 }
 
 } // namespace castaway

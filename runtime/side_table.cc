@@ -43,16 +43,23 @@ template <typename T> [[gnu::always_inline]] inline void store(T &word, T value)
   store(to.stack.weight, from.stack.weight);
   store(to.loader, from.loader);
   store(to.ignored, from.ignored);
+  store(to.watched, from.watched);
   store(to.reported, from.reported);
   store(to.settled, from.settled);
   store(to.shared, from.shared);
 }
 
 SideEntry read(const SideEntry &entry) {
-  return {
-      load(entry.begin),  load(entry.size),    load(entry.time_ns),  {load(entry.stack.id), load(entry.stack.weight)},
-      load(entry.loader), load(entry.ignored), load(entry.reported), load(entry.settled),
-      load(entry.shared)};
+  return {.begin = load(entry.begin),
+          .size = load(entry.size),
+          .time_ns = load(entry.time_ns),
+          .stack = {load(entry.stack.id), load(entry.stack.weight)},
+          .loader = load(entry.loader),
+          .ignored = load(entry.ignored),
+          .watched = load(entry.watched),
+          .reported = load(entry.reported),
+          .settled = load(entry.settled),
+          .shared = load(entry.shared)};
 }
 
 size_t bucket_of(uintptr_t begin) { return (hash(begin >> 4) >> 40) & (kBuckets - 1); }
@@ -197,32 +204,48 @@ SideEntry get(uintptr_t begin) {
   return node ? read(node->entry) : SideEntry{};
 }
 
-bool mark_reported(uintptr_t begin, uint64_t size) {
+bool watch(uintptr_t begin, uint64_t size) {
   Shard &shard = shard_of(begin);
   SpinGuard guard(shard.lock);
   SideEntry *entry = guard ? entry_for(shard, begin) : nullptr;
   if (!entry) return false;
   store(entry->size, size);
-  store(entry->reported, true);
+  store(entry->reported, false);
+  store(entry->settled, false);
+  store(entry->watched, true);
   return true;
 }
 
-void mark_settled(uintptr_t begin) {
-  Shard &shard = shard_of(begin);
-  SpinGuard guard(shard.lock);
-  Node *node = guard ? find_live(shard, begin) : nullptr;
-  if (node && load(node->entry.reported)) store(node->entry.settled, true);
-}
-
-void unmark_reported(uintptr_t begin) {
+void unwatch(uintptr_t begin) {
   Shard &shard = shard_of(begin);
   SpinGuard guard(shard.lock);
   Node *node = guard ? find_live(shard, begin) : nullptr;
   if (!node) return;
   SideEntry entry = read(node->entry);
-  store(node->entry.reported, false);
-  store(node->entry.settled, false);
+  store(node->entry.watched, false);
   if (entry.stack.id == 0 && !entry.loader && !entry.ignored && entry.shared == 0) store(node->live, false);
+}
+
+namespace {
+
+bool mark_watched(uintptr_t begin, bool SideEntry::*mark) {
+  Shard &shard = shard_of(begin);
+  SpinGuard guard(shard.lock);
+  Node *node = guard ? find_live(shard, begin) : nullptr;
+  if (!node || !load(node->entry.watched)) return false;
+  store(node->entry.*mark, true);
+  return true;
+}
+
+} // namespace
+
+bool mark_reported(uintptr_t begin) { return mark_watched(begin, &SideEntry::reported); }
+bool mark_settled(uintptr_t begin) { return mark_watched(begin, &SideEntry::settled); }
+
+// One store each: it does not matter what becomes of the entry meanwhile.
+void unsettle_all() {
+  for (Shard &shard : shards)
+    for (uint32_t i = 0; i < load(shard.used); ++i) store(load(shard.nodes)[i].entry.settled, false);
 }
 
 bool mark_ignored(uintptr_t begin, uint64_t size) {

@@ -1,7 +1,8 @@
 // The side table: what is known of flagged blocks beyond their length.
 //
 // A flagged block (heap_map.h) has an entry here: the stack that allocated it, that the loader owns it, that it was
-// declared no leak, or that it was reported as leaked and is now watched: its end would refute the report.
+// declared no leak, or that it was found leaked and is now watched: is it the same block still? Once that is reported,
+// its end refutes the report.
 //
 // HOOK context, thread-safe. What adds to the table takes the spin lock of a shard; what takes an entry out, as each
 // free of a flagged block does, needs none. Entries are kept in memory that is reserved once, some ten times what the
@@ -34,9 +35,10 @@ struct SideEntry {
   RecordedStack stack = {};
   bool loader = false;
   bool ignored = false;
-  bool reported = false;
-  bool settled = false; // reported, and as BlockNote::settled
-  uint8_t shared = 0;   // blocks of 8 bytes that share this granule (carried_allocator.cc)
+  bool watched = false;  // it was found leaked, and whoever frees it takes this entry away
+  bool reported = false; // watched, and its end would refute the report
+  bool settled = false;  // watched, and as BlockNote::settled
+  uint8_t shared = 0;    // blocks of 8 bytes that share this granule (carried_allocator.cc)
 };
 
 namespace side_table {
@@ -47,12 +49,15 @@ bool put(const SideEntry &entry);
 SideEntry take(uintptr_t begin);
 // The same; returns only whether the block was reported.
 bool drop(uintptr_t begin);
-// Marks the block at `begin` as reported, adding an entry where there is none.
-bool mark_reported(uintptr_t begin, uint64_t size);
-// Marks the block at `begin`, if it is still reported, as settled.
-void mark_settled(uintptr_t begin);
-// For a mark that came too late, the block was gone: takes it back, and leaves what a new block there has put.
-void unmark_reported(uintptr_t begin);
+// Marks the block at `begin` as watched from now on, adding an entry where there is none.
+bool watch(uintptr_t begin, uint64_t size);
+// For a watch that came too late, the block was gone: takes it back, and leaves what a new block there has put.
+void unwatch(uintptr_t begin);
+// Marks the watched block at `begin` as reported, or as settled. False where none is watched there any more.
+bool mark_reported(uintptr_t begin);
+bool mark_settled(uintptr_t begin);
+// No block is settled any more.
+void unsettle_all();
 // Marks it as declared to be no leak, in the same way.
 bool mark_ignored(uintptr_t begin, uint64_t size);
 // The entry of the block at `begin`, or one with begin == 0.

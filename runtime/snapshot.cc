@@ -115,6 +115,9 @@ int32_t descriptor_owner(void *context, uintptr_t address) {
 }
 bool readable(void *context, Range range) { return static_cast<Lookup *>(context)->vmas->readable(range); }
 
+// Whether both hashes, where they are known, are the same.
+bool agree(uint64_t past, uint64_t now) { return !past || !now || past == now; }
+
 } // namespace
 
 uint64_t faults_of(const Proc &process) {
@@ -275,10 +278,13 @@ void Snapshot::find_roots() {
   for (size_t i = 0; i < thread_count_; ++i) stopped[i] = *facts_[i].stopped, memory[i] = facts_[i].memory;
   bool leader_lives = thread_count_ > 0 && images_[0].is_main;
   finder_->find({stopped, thread_count_}, {memory, thread_count_}, leader_lives);
-  if (!may_read_late())
-    finder_->postpone_late();
-  else if (!may_spare_late())
-    finder_->read_late();
+  readings_ = history_.header.shared;
+  readings_.begin(safepoint_.stopped_ns);
+  if (!may_read_late()) return finder_->postpone_late();
+  SharedReadings begun = readings_; // if this process does not live to its end
+  begun.add(finder_->late_bytes(), finder_->late_bytes(), safepoint_.stopped_ns);
+  if (finder_->late_bytes() != 0) write_readings(safepoint_.files.history, begun);
+  if (!may_spare_late()) finder_->read_late();
 }
 
 // Whether somebody waits for what this safepoint finds.
@@ -289,10 +295,8 @@ bool Snapshot::is_asked() const {
 // Whoever asks gets an answer, whatever it takes.
 bool Snapshot::may_read_late() const {
   uint64_t bytes = finder_->late_bytes();
-  auto may = [&](uint64_t present) {
-    return may_read_shared(history_.header.shared, safepoint_.stopped_ns, cost_of_reading(bytes, present));
-  };
-  return is_asked() || may(bytes) || may(finder_->estimate_late_present());
+  auto may = [&](uint64_t present) { return readings_.allow(bytes, present, safepoint_.stopped_ns); };
+  return is_asked() || may(bytes) || (!readings_.know(bytes) && may(finder_->estimate_late_present()));
 }
 
 // Late roots are read last, if at all, and change meanwhile: so not where what is found is reported at once. Nor where
@@ -311,9 +315,10 @@ void Snapshot::read_notes() {
   size_t count = 0;
   side_table::for_each([&](const SideEntry &entry) {
     if (count == side_table::size() || !heap_map.decode(entry.begin).flagged) return;
-    bool watched = entry.reported && entry.shared == 0; // one of two blocks in a granule may come and go
-    notes[count++] = {entry.begin, entry.size,    entry.stack.id, entry.loader,      entry.ignored,
-                      watched,     entry.settled, entry.time_ns,  entry.stack.weight};
+    bool watched = entry.watched && entry.shared == 0; // one of two blocks in a granule may come and go
+    bool settled = watched && entry.settled;
+    notes[count++] = {entry.begin, entry.size, entry.stack.id, entry.loader,      entry.ignored,
+                      watched,     settled,    entry.time_ns,  entry.stack.weight};
   });
   std::sort(notes, notes + count, [](const BlockNote &a, const BlockNote &b) { return a.begin < b.begin; });
   notes_ = {notes, count};
@@ -321,23 +326,32 @@ void Snapshot::read_notes() {
 
 void Snapshot::read_past() {
   history_ = read_history(safepoint_.files.history);
-  size_t in_history = 0;
-  for (BlockNote &note : notes_) // what a parent knew of its fork counts at first; then only what goes on
-    if (safepoint_.number > 1 && !entry_at(history_.blocks, in_history, note.begin)) note.settled = false;
   past_ = {room<PastLeak>(history_.blocks.size()), history_.blocks.size()};
-  size_t at = 0;
-  for (size_t i = 0; i < past_.size(); ++i) {
-    const PastBlock &past = history_.blocks[i];
-    past_[i] = {past.begin, past.first_safepoint, was_confirmed(past.first_safepoint)};
+  size_t count = 0, at = 0;
+  for (PastBlock &past : history_.blocks) {
     const BlockNote *note = entry_at(notes_, at, past.begin);
+    bool is_another = past.watched && !(note && note->watched); // in its place
+    if (is_another) past.reported = 0;
     all_past_settled_ = all_past_settled_ && note && note->settled;
+    uint64_t length = std::min<uint64_t>(length_of_row(past.first_safepoint), safepoint_.config->confirm - 1);
+    if (!is_another) past_[count++] = {past.begin, past.first_safepoint, row_of_length(length)};
+  }
+  past_ = past_.first(count);
+  // At its first safepoint a process takes over what was settled when it was forked; after that, what goes on.
+  at = 0;
+  for (BlockNote &note : notes_) {
+    if (!note.settled || safepoint_.number == 1 || entry_at(history_.blocks, at, note.begin)) continue;
+    note.settled = false;
+    unsettles_ = true;
   }
 }
 
-// Whether a row that began there was long enough at the last safepoint.
-bool Snapshot::was_confirmed(uint64_t first_safepoint) const {
-  return safepoint_.number - first_safepoint >= safepoint_.config->confirm;
+// How long a row was at the last safepoint of which there is a history.
+uint64_t Snapshot::length_of_row(uint64_t first_safepoint) const {
+  return history_.header.safepoint - first_safepoint + 1;
 }
+// Where a row begins that is so long at this one.
+uint64_t Snapshot::row_of_length(uint64_t length) const { return safepoint_.number - length + 1; }
 
 void Snapshot::scan() {
   auto *image = new (room<Image>(1)) Image{};
@@ -370,25 +384,30 @@ void Snapshot::answer_question() {
   if (question.address || question.tid) chain_ = scanner_->explain(question);
 }
 
-// Of a leaked thread: registers and the nearest part of the stack, where that is its own alone. What changes there
+// Of a leaked thread: registers, and the nearest part of the stack where that is its own alone. What changes there
 // tells that the thread has run, though it waits again as before. Not context switches: a stop, a debugger or a page
 // read back from disk makes some too.
-uint64_t Snapshot::state_of(size_t i) const {
+void Snapshot::add_state(size_t i, const PastThread *past, PastThread &now) const {
   constexpr size_t kMost = 16 << 10;
+  constexpr uint64_t kBasis = 0xcbf29ce484222325; // FNV-1a, by words
+  auto add = [](uint64_t &hash, uintptr_t word) { hash = (hash ^ word) * 0x100000001b3; };
   const ThreadFacts &facts = facts_[i];
-  uint64_t hash = 0xcbf29ce484222325; // FNV-1a, by words
-  auto add = [&hash](uintptr_t word) { hash = (hash ^ word) * 0x100000001b3; };
   uintptr_t registers[kRegisterWords];
   size_t count = arch::registers_kept_over_calls(facts.stopped->registers, registers);
-  for (size_t at = 0; at < count; ++at) add(registers[at]);
-  uintptr_t sp = arch::stack_pointer(facts.stopped->registers) & ~(sizeof(uintptr_t) - 1);
+  now.registers = kBasis;
+  for (size_t at = 0; at < count; ++at) add(now.registers, registers[at]);
+  now.registers |= 1;
+  uintptr_t sp = now.stack_pointer & ~(sizeof(uintptr_t) - 1);
   // Others may write where they have a pointer to; and of memory that is no stack of glibc's, the end is not known.
-  bool own = facts.memory.stack.end == facts.memory.end_of_stack() && facts.memory.stack.contains(sp);
-  if (!own || scanner_->is_stack_live(i)) return hash | 1;
+  // What nobody pointed to when all was read, nobody does in doubt.
+  bool own = facts.memory.stack.end == facts.memory.end_of_stack() && facts.memory.stack.contains(sp) &&
+             !scanner_->is_stack_live(i) && (!scanner_->in_doubt() || (past && past->stack));
+  if (!own) return;
   uintptr_t end = std::min(facts.memory.stack.end, sp + kMost);
+  now.stack = kBasis;
   for (uintptr_t at = sp; at + sizeof(uintptr_t) <= end; at += sizeof(uintptr_t))
-    add(*reinterpret_cast<const uintptr_t *>(at));
-  return hash | 1;
+    add(now.stack, *reinterpret_cast<const uintptr_t *>(at));
+  now.stack |= 1;
 }
 
 // What this safepoint says of thread i, given what earlier ones said.
@@ -402,17 +421,16 @@ PastThread Snapshot::judge(size_t i) {
   const PastThread *past = history_.find(now.tid);
   std::memcpy(now.name, past && !facts.name[0] ? past->name : facts.name, sizeof now.name);
   bool leaked = scanner_->verdicts()[i].leaked;
-  now.state = leaked ? state_of(i) : 0;
+  if (leaked) add_state(i, past, now);
   bool same_wait = past && past->word == now.word && past->stack_pointer == now.stack_pointer &&
-                   (!past->state || !now.state || past->state == now.state);
+                   agree(past->registers, now.registers) && agree(past->stack, now.stack);
   if (same_wait && now.word) now.since_ns = past->since_ns;
   uint64_t row = same_wait ? past->first_safepoint : 0;
   if (leaked && scanner_->in_doubt())
-    now.first_safepoint = row ? row_in_doubt(row, was_confirmed(row)) : 0;
+    now.first_safepoint = row ? row_of_length(length_of_row(row)) : 0;
   else if (leaked)
     now.first_safepoint = row ? row : safepoint_.number;
   leaked = now.first_safepoint != 0;
-  if (!leaked) now.state = 0;
   bool confirmed = leaked && safepoint_.number - now.first_safepoint + 1 >= safepoint_.config->confirm;
   now.reported = leaked && (confirmed || safepoint_.trigger != Trigger::periodic || (same_wait && past->reported));
   if (past && past->reported && !(same_wait && leaked)) ++refuted_threads_;
@@ -431,10 +449,13 @@ std::span<PastBlock> Snapshot::judge_blocks() {
     all_confirmed_ = all_confirmed_ && confirmed;
     bool reported = before || confirmed || safepoint_.trigger != Trigger::periodic;
     const BlockNote *note = leaked[i].note;
-    bool settles = note && note->watched && !note->settled && !scanner_->in_doubt();
-    Watch watch = settles ? Watch::settles : note && note->watched ? Watch::on : Watch::off;
-    now[i] = {leaked[i].begin, leaked[i].size, leaked[i].first_safepoint, uint32_t{reported} + before, watch};
+    bool watched = note && note->watched;
+    bool settles = watched && !note->settled && !scanner_->in_doubt() && finder_->complete();
+    now[i] = {leaked[i].begin, leaked[i].size, leaked[i].first_safepoint, uint32_t{reported} + before,
+              watched,         settles};
   }
+  at = 0;
+  for (const BlockNote &note : notes_) unsettles_ = unsettles_ || (note.settled && !entry_at(now, at, note.begin));
   return now;
 }
 
@@ -443,7 +464,8 @@ std::span<PastBlock> Snapshot::judge_blocks() {
 // copied.
 bool Snapshot::holds_while_idle() const {
   if (!safepoint_.main_alone || thread_count_ != 1 || !waits_in_call(*facts_[0].stopped)) return false;
-  if (!all_confirmed_ || pointers_hidden_ || finder_->shared_swapped() || !uncopied_.empty()) return false;
+  if (!all_confirmed_ || scanner_->in_doubt() || pointers_hidden_ || finder_->shared_swapped() || !uncopied_.empty())
+    return false;
   const Vma *stack = vmas_->find(arch::stack_pointer(facts_[0].stopped->registers));
   return stack && !stack->shared;
 }
@@ -461,8 +483,8 @@ void Snapshot::update_history() {
       ++refuted_threads_;
   next.blocks = judge_blocks();
   refuted_threads_ += history_.header.refuted_threads;
-  bool read_late = finder_->late_bytes() != 0 && !finder_->has_late();
-  uint64_t reading_ns = read_late ? cost_of_reading(finder_->late_bytes(), finder_->late_present()) : 0;
+  if (finder_->late_bytes() != 0 && !finder_->has_late())
+    readings_.add(finder_->late_bytes(), finder_->late_present(), safepoint_.stopped_ns);
   next.header = {.magic = 0,
                  .threads = 0,
                  .blocks = 0,
@@ -477,7 +499,8 @@ void Snapshot::update_history() {
                  .mark_ns = mark_ns_,
                  .unrecorded = unrecorded_sizes(scanner_->leaked_blocks()),
                  .holds_while_idle = holds_while_idle(),
-                 .shared = after_safepoint(history_.header.shared, safepoint_.stopped_ns, reading_ns)};
+                 .unsettles = unsettles_,
+                 .shared = readings_};
   history_.header.first_wall_ns = next.header.first_wall_ns;
   write_history(safepoint_.files.history, next);
 }

@@ -63,13 +63,14 @@ private:
   bool is_asked() const;
   bool may_read_late() const;
   bool may_spare_late() const;
-  bool was_confirmed(uint64_t first_safepoint) const;
+  uint64_t length_of_row(uint64_t first_safepoint) const;
+  uint64_t row_of_length(uint64_t length) const;
   void read_notes();
   void read_past();
   void scan();
   void answer_question();
   void update_history();
-  uint64_t state_of(size_t i) const;
+  void add_state(size_t i, const PastThread *past, PastThread &now) const;
   PastThread judge(size_t i);
   std::span<PastBlock> judge_blocks();
   bool holds_while_idle() const;
@@ -109,6 +110,8 @@ private:
   uint64_t refuted_threads_ = 0;
   bool all_past_settled_ = true; // of the leaked blocks of the last safepoint
   bool all_confirmed_ = true;    // of the leaked blocks
+  bool unsettles_ = false;       // HistoryHeader::unsettles
+  SharedReadings readings_{};
 };
 
 // Executes bin/castaway on the capture; exits with kSnapshotNoReporter where that fails.

@@ -58,16 +58,12 @@ struct ThreadImage {
 };
 
 // A leaked block of the previous safepoint: where, and the number of the first of the uninterrupted row of safepoints
-// that found it leaked. Sorted by address.
+// that found it leaked; what is known to be another block by now is left out. Sorted by address.
 struct PastLeak {
   uintptr_t begin;
   uint64_t first_safepoint;
-  bool confirmed = false; // the row was long enough to be reported
+  uint64_t first_in_doubt = 0; // the same, if this safepoint turns out to be in doubt (Scanner::in_doubt)
 };
-
-// Where the row goes on that began at safepoint `first`, if what was found just now is in doubt because late roots were
-// not read: a confirmed leak stays what it is, any other waits: its row gets no longer.
-inline uint64_t row_in_doubt(uint64_t first, bool confirmed) { return confirmed ? first : first + 1; }
 
 // What the side table knows of a flagged block. Sorted by address.
 struct BlockNote {
@@ -76,7 +72,7 @@ struct BlockNote {
   uint32_t stack = 0;   // id of the recorded allocation stack, 0 = none recorded
   bool loader = false;  // allocated by the dynamic loader for its own use: never reported
   bool ignored = false; // declared to be no leak: a root
-  bool watched = false; // it was reported, and this note is gone when it is
+  bool watched = false; // it was found leaked, and this note is gone when it is
   // Nothing pointed to it at a safepoint since it is watched, late roots included; of this process, or of the one of
   // which it is a fork. So nothing can now, as far as pointers can be seen.
   bool settled = false;

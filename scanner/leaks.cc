@@ -104,7 +104,7 @@ void Leaks::keep_known() {
     bool settled = leak.note && leak.note->settled;
     if (!past && !settled) continue;
     blocks_[kept] = leak;
-    if (!settled) blocks_[kept].first_safepoint = row_in_doubt(past->first_safepoint, past->confirmed);
+    if (!settled) blocks_[kept].first_safepoint = past->first_in_doubt;
     ++kept;
   }
   blocks_ = blocks_.first(kept);

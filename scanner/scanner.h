@@ -80,8 +80,8 @@ public:
   // After run(): leaked blocks in address order, without those of the loader.
   std::span<const LeakedBlock> leaked_blocks() const { return leaked_; }
   HeapTotals heap() const { return heap_; }
-  // After run(): the late roots could have made more of it live, and were not to be had. Leaked blocks are only those
-  // that are settled or of Image::past then, and of leaked threads only those that were leaked before are known to be.
+  // After run(): the late roots could have made more of it live, and were not to be had. Leaked blocks are then only
+  // those that are settled or of Image::past, and of leaked threads only those that were leaked before are known to be.
   bool in_doubt() const { return in_doubt_; }
   // Whether the block or thread memory at `address` is reachable from what is live (not from leaked threads).
   bool is_live(uintptr_t address) const;

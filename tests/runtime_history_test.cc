@@ -24,9 +24,10 @@ protected:
     blocks_.clear();
     for (size_t i = 0; i < thread_count; ++i)
       threads_.push_back({static_cast<int32_t>(100 + 2 * i), static_cast<uint32_t>(i % 2), 0x7f0000 + i * n, 64 * i,
-                          n * 1000 + i, i % 3, 7 * i, "worker"});
+                          n * 1000 + i, i % 3, 7 * i, 9 * i, "worker"});
     for (size_t i = 0; i < block_count; ++i)
-      blocks_.push_back({0x100000 + i * 32, 24 + i, n, static_cast<uint32_t>(i % 2), static_cast<Watch>(i % 3)});
+      blocks_.push_back({0x100000 + i * 32, 24 + i, n, static_cast<uint32_t>(i % 2), static_cast<uint16_t>(i % 2),
+                         static_cast<uint16_t>(i % 3)});
     History history;
     history.header.safepoint = n;
     history.header.time_ns = 2;

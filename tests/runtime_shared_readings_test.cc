@@ -9,15 +9,16 @@ namespace {
 constexpr uint64_t kMillisecond = 1'000'000, kSecond = 1000 * kMillisecond, kStart = 500 * kSecond;
 constexpr uint64_t kMiB = 1 << 20, kGiB = 1 << 30;
 
-// Of a process whose safepoints come every `interval`, how many of `count` may read; each takes `cost`.
-int readings(uint64_t interval, uint64_t cost, int count) {
+// Of a process whose safepoints come every `interval`, how many of `count` may read all of that memory.
+int readings(uint64_t interval, uint64_t bytes, int count) {
   SharedReadings so_far{};
   int made = 0;
   for (int i = 0; i < count; ++i) {
     uint64_t now = kStart + static_cast<uint64_t>(i) * interval;
-    bool may = may_read_shared(so_far, now, cost);
-    so_far = after_safepoint(so_far, now, may ? cost : 0);
-    made += may;
+    so_far.begin(now);
+    if (!so_far.allow(bytes, bytes, now)) continue;
+    so_far.add(bytes, bytes, now);
+    ++made;
   }
   return made;
 }
@@ -31,18 +32,17 @@ TEST(SharedReadings, CostWhatWasMeasured) {
 }
 
 TEST(SharedReadings, AreMadeEachTimeWhereTheyAreShort) {
-  uint64_t of_a_small_server = cost_of_reading(144 * kMiB, 32 * kMiB);
-  EXPECT_EQ(readings(60 * kSecond, of_a_small_server, 100), 100);
-  EXPECT_EQ(readings(kSecond / 10, cost_of_reading(kMiB, kMiB), 100), 100);
+  EXPECT_EQ(readings(60 * kSecond, 144 * kMiB, 100), 100);
+  EXPECT_EQ(readings(kSecond / 2, kMiB, 1000), 1000);
+  EXPECT_EQ(readings(kSecond / 10, 0, 1000), 1000);
 }
 
 TEST(SharedReadings, TakeAThousandthOfALongTime) {
-  const uint64_t hour = 3600 * kSecond;
+  const uint64_t hours = 10 * 3600 * kSecond;
   for (uint64_t interval : {kSecond, 10 * kSecond, 60 * kSecond}) {
-    for (uint64_t cost : {200 * kMillisecond, 3 * kSecond}) {
-      auto count = static_cast<int>(10 * hour / interval);
-      int made = readings(interval, cost, count);
-      auto most = static_cast<int>(10 * hour / 1000 / cost);
+    for (uint64_t bytes : {kGiB, 8 * kGiB}) {
+      int made = readings(interval, bytes, static_cast<int>(hours / interval));
+      auto most = static_cast<int>(hours / 1000 / cost_of_reading(bytes, bytes));
       EXPECT_LE(made, most);
       EXPECT_GE(made, most - 1 - most / 5); // the next safepoint after the time has come
     }
@@ -50,34 +50,46 @@ TEST(SharedReadings, TakeAThousandthOfALongTime) {
 }
 
 TEST(SharedReadings, TheFirstMayComeAtOnceWhileTheyTakeATenthOfASecond) {
-  EXPECT_EQ(readings(kSecond / 10, 40 * kMillisecond, 100), 2);
-  EXPECT_EQ(readings(kSecond / 10, 100 * kMillisecond, 100), 1);
-  EXPECT_EQ(readings(kSecond / 10, 101 * kMillisecond, 100), 0);
-  EXPECT_EQ(readings(kSecond / 10, 10 * kMillisecond, 50), 10);
+  EXPECT_EQ(readings(kSecond / 10, 120 * kMiB, 100), 2); // 41 ms each
+  EXPECT_EQ(readings(kSecond / 10, 290 * kMiB, 100), 1); // 99 ms
+  EXPECT_EQ(readings(kSecond / 10, 300 * kMiB, 100), 0); // 103 ms
+  EXPECT_EQ(readings(kSecond / 10, 29 * kMiB, 50), 10);  // 10 ms
 }
 
-TEST(SharedReadings, TheLastOneTellsWhatTheNextTakes) {
-  SharedReadings after{kStart, 2 * kSecond, 2 * kSecond};
-  EXPECT_FALSE(may_read_shared(after, kStart + 1999 * kSecond, 1));
-  EXPECT_TRUE(may_read_shared(after, kStart + 2000 * kSecond, 100 * kSecond));
-  SharedReadings none{kStart, 0, 0};
-  EXPECT_FALSE(may_read_shared(none, kStart + 1999 * kSecond, 2 * kSecond));
-  EXPECT_TRUE(may_read_shared(none, kStart + 2000 * kSecond, 2 * kSecond));
+TEST(SharedReadings, WhatTheLastOneTookAndWhatTheNextWillBothCount) {
+  const uint64_t much = cost_of_reading(kGiB, kGiB), little = cost_of_reading(kGiB, 0);
+  SharedReadings after{};
+  after.add(kGiB, kGiB, kStart);
+  EXPECT_TRUE(after.know(kGiB));
+  EXPECT_FALSE(after.allow(kGiB, 0, kStart + 999 * much)) << "the last one told how much there is";
+  EXPECT_TRUE(after.allow(kGiB, 0, kStart + 1001 * much));
+  EXPECT_FALSE(after.know(2 * kGiB));
+  EXPECT_FALSE(after.allow(2 * kGiB, 0, kStart + 999 * much)) << "to make up for the last one";
+  EXPECT_TRUE(after.allow(2 * kGiB, 0, kStart + 1001 * much));
+  EXPECT_FALSE(after.allow(2 * kGiB, 2 * kGiB, kStart + 1999 * much)) << "the next one takes longer";
+  EXPECT_TRUE(after.allow(2 * kGiB, 2 * kGiB, kStart + 2001 * much));
+  SharedReadings none{};
+  none.begin(kStart);
+  EXPECT_FALSE(none.allow(8 * kGiB, 0, kStart + 7900 * little));
+  EXPECT_TRUE(none.allow(8 * kGiB, 0, kStart + 8100 * little));
 }
 
 TEST(SharedReadings, ATimeThatRunsBackIsNone) {
-  EXPECT_FALSE(may_read_shared({kStart, kSecond, kSecond}, kStart - 1, 1));
+  SharedReadings after{};
+  after.add(kGiB, kGiB, kStart);
+  EXPECT_FALSE(after.allow(kGiB, kGiB, kStart - 1));
 }
 
 TEST(SharedReadings, CountFromTheFirstSafepoint) {
-  SharedReadings first = after_safepoint({}, kStart, 0);
-  EXPECT_EQ(first.since_ns, kStart);
-  SharedReadings second = after_safepoint(first, kStart + kSecond, 0);
-  EXPECT_EQ(second.since_ns, kStart);
-  SharedReadings third = after_safepoint(second, kStart + 2 * kSecond, 7);
-  EXPECT_EQ(third.since_ns, kStart + 2 * kSecond);
-  EXPECT_EQ(third.cost_ns, 7u);
-  EXPECT_EQ(after_safepoint(third, kStart + 3 * kSecond, 8).spent_ns, 15u);
+  SharedReadings so_far{};
+  so_far.begin(kStart);
+  so_far.begin(kStart + kSecond);
+  EXPECT_EQ(so_far.since_ns, kStart);
+  so_far.add(kGiB, 0, kStart + 2 * kSecond);
+  so_far.begin(kStart + 3 * kSecond);
+  EXPECT_EQ(so_far.since_ns, kStart + 2 * kSecond);
+  so_far.add(kGiB, kGiB, kStart + 4 * kSecond);
+  EXPECT_EQ(so_far.spent_ns, cost_of_reading(kGiB, 0) + cost_of_reading(kGiB, kGiB));
 }
 
 } // namespace

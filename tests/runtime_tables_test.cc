@@ -21,11 +21,13 @@ namespace castaway {
 
 static bool operator==(const SideEntry &a, const SideEntry &b) {
   return a.begin == b.begin && a.size == b.size && a.time_ns == b.time_ns && a.stack == b.stack &&
-         a.loader == b.loader && a.ignored == b.ignored && a.reported == b.reported;
+         a.loader == b.loader && a.ignored == b.ignored && a.watched == b.watched && a.reported == b.reported &&
+         a.settled == b.settled;
 }
 static void PrintTo(const SideEntry &entry, std::ostream *out) {
   *out << "{" << entry.begin << ", " << entry.size << ", " << entry.time_ns << ", " << entry.stack.id << " for "
-       << entry.stack.weight << ", " << entry.loader << entry.ignored << entry.reported << "}";
+       << entry.stack.weight << ", " << entry.loader << entry.ignored << entry.watched << entry.reported
+       << entry.settled << "}";
 }
 
 namespace {
@@ -108,11 +110,11 @@ TEST_F(SideTable, KeepsEveryFieldUntilItIsTaken) {
   EXPECT_TRUE(all_entries().empty());
 }
 
-TEST_F(SideTable, MarksAsReportedWithoutForgettingTheStack) {
+TEST_F(SideTable, WatchesWithoutForgettingTheStack) {
   ASSERT_TRUE(side_table::put({kHeap, 100, 5, {7, 3}, false, false, false}));
-  ASSERT_TRUE(side_table::mark_reported(kHeap, 120));
+  ASSERT_TRUE(side_table::watch(kHeap, 120));
   EXPECT_EQ(side_table::get(kHeap), (SideEntry{kHeap, 120, 5, {7, 3}, false, false, true}));
-  ASSERT_TRUE(side_table::mark_reported(kHeap + 16, 30));
+  ASSERT_TRUE(side_table::watch(kHeap + 16, 30));
   EXPECT_EQ(side_table::get(kHeap + 16), (SideEntry{kHeap + 16, 30, 0, {}, false, false, true}));
 }
 
@@ -121,7 +123,7 @@ TEST_F(SideTable, UsesTheRoomOfWhatWasTakenWithoutItsTraces) {
   size_t used = side_table::size();
   for (int i = 0; i < 1000; ++i) {
     EXPECT_EQ(side_table::take(kHeap).begin, kHeap);
-    ASSERT_TRUE(side_table::mark_reported(kHeap, 1));
+    ASSERT_TRUE(side_table::watch(kHeap, 1));
     EXPECT_EQ(side_table::get(kHeap), (SideEntry{kHeap, 1, 0, {}, false, false, true}));
   }
   EXPECT_EQ(side_table::size(), used);
@@ -171,11 +173,11 @@ TEST_F(SideTable, KeepsWhatFourThreadsPutTakeAndMark) {
         break;
       }
       case 2: {
-        ASSERT_TRUE(insist([&] { return side_table::mark_reported(begin, 42); }));
+        ASSERT_TRUE(insist([&] { return side_table::watch(begin, 42); }));
         SideEntry &entry = kept[thread][begin];
         entry.begin = begin;
         entry.size = 42;
-        entry.reported = true;
+        entry.watched = true;
         break;
       }
       default: {
@@ -197,7 +199,7 @@ TEST_F(SideTable, GivesUpOnALockThatIsHeldAndGoesOnAfterReset) {
   ASSERT_TRUE(side_table::put(entry));
   for (auto &shard : side_table::shards) ASSERT_TRUE(shard.lock.try_lock()); // as a fork finds them
   EXPECT_FALSE(side_table::put({kHeap + 16, 1, 0, {0}, false, false, false}));
-  EXPECT_FALSE(side_table::mark_reported(kHeap, 1));
+  EXPECT_FALSE(side_table::watch(kHeap, 1));
   EXPECT_EQ(side_table::get(kHeap), SideEntry{});
   EXPECT_EQ(all_entries().size(), 1u) << "the walk of the snapshot takes no lock";
   EXPECT_EQ(side_table::take(kHeap), entry) << "nor does who frees a block";
@@ -212,23 +214,57 @@ TEST_F(SideTable, SaysOfWhatItDropsWhetherItWasReported) {
   EXPECT_FALSE(side_table::drop(kHeap));
   EXPECT_EQ(side_table::get(kHeap), SideEntry{});
   EXPECT_FALSE(side_table::drop(kHeap)) << "there is none";
-  ASSERT_TRUE(side_table::mark_reported(kHeap, 100));
+  ASSERT_TRUE(side_table::watch(kHeap, 100));
+  EXPECT_FALSE(side_table::drop(kHeap)) << "watched, not reported";
+  ASSERT_TRUE(side_table::watch(kHeap, 100));
+  ASSERT_TRUE(side_table::mark_reported(kHeap));
   EXPECT_TRUE(side_table::drop(kHeap));
   EXPECT_FALSE(side_table::drop(kHeap));
 }
 
-TEST_F(SideTable, AMarkThatCameTooLateLeavesWhatANewBlockHasPut) {
-  ASSERT_TRUE(side_table::mark_reported(kHeap, 100));
-  side_table::unmark_reported(kHeap);
+TEST_F(SideTable, MarksOnlyWhatIsWatched) {
+  EXPECT_FALSE(side_table::mark_reported(kHeap) || side_table::mark_settled(kHeap)) << "there is none";
+  const SideEntry entry{kHeap, 100, 5, {7, 3}, false, false, false};
+  ASSERT_TRUE(side_table::put(entry));
+  EXPECT_FALSE(side_table::mark_reported(kHeap) || side_table::mark_settled(kHeap)) << "not watched";
+  EXPECT_EQ(side_table::get(kHeap), entry);
+  ASSERT_TRUE(side_table::watch(kHeap, 100));
+  EXPECT_TRUE(side_table::mark_settled(kHeap) && side_table::mark_reported(kHeap));
+  EXPECT_TRUE(side_table::get(kHeap).settled && side_table::get(kHeap).reported);
+  ASSERT_TRUE(side_table::put(entry)) << "another block in its place";
+  EXPECT_EQ(side_table::get(kHeap), entry);
+  EXPECT_FALSE(side_table::mark_settled(kHeap));
+}
+
+TEST_F(SideTable, WhatIsWatchedAnewIsNeitherReportedNorSettled) {
+  ASSERT_TRUE(side_table::watch(kHeap, 100));
+  ASSERT_TRUE(side_table::mark_settled(kHeap) && side_table::mark_reported(kHeap));
+  ASSERT_TRUE(side_table::watch(kHeap, 100));
+  EXPECT_EQ(side_table::get(kHeap), (SideEntry{kHeap, 100, 0, {}, false, false, true}));
+}
+
+TEST_F(SideTable, UnsettlesAllAndNothingElse) {
+  for (uintptr_t begin : {kHeap, kHeap + 16, kHeap + 5'000'000}) {
+    ASSERT_TRUE(side_table::watch(begin, 16));
+    ASSERT_TRUE(side_table::mark_settled(begin) && side_table::mark_reported(begin));
+  }
+  side_table::unsettle_all();
+  for (const auto &[begin, entry] : all_entries()) EXPECT_TRUE(entry.watched && entry.reported && !entry.settled);
+  EXPECT_EQ(all_entries().size(), 3u);
+}
+
+TEST_F(SideTable, AWatchThatCameTooLateLeavesWhatANewBlockHasPut) {
+  ASSERT_TRUE(side_table::watch(kHeap, 100));
+  side_table::unwatch(kHeap);
   EXPECT_TRUE(all_entries().empty());
-  side_table::unmark_reported(kHeap);
+  side_table::unwatch(kHeap);
   const SideEntry news[] = {{kHeap, 100, 5, {7, 3}, false, false, false},
                             {kHeap, 100, 0, {}, true, false, false},
                             {kHeap, 100, 0, {}, false, true, false}};
   for (const SideEntry &entry : news) {
     ASSERT_TRUE(side_table::put(entry));
-    ASSERT_TRUE(side_table::mark_reported(kHeap, 100));
-    side_table::unmark_reported(kHeap);
+    ASSERT_TRUE(side_table::watch(kHeap, 100));
+    side_table::unwatch(kHeap);
     EXPECT_EQ(side_table::get(kHeap), entry);
   }
 }
@@ -288,7 +324,7 @@ TEST_F(SideTable, RefusesWhatHasNoRoomAndKeepsTheRest) {
     else
       refused = begin;
   EXPECT_EQ(kept.size(), side_table::kEntries);
-  EXPECT_FALSE(side_table::mark_reported(refused, 11));
+  EXPECT_FALSE(side_table::watch(refused, 11));
   EXPECT_TRUE(side_table::put({kept[0], 12, 0, {0}, false, false, false})) << "replacing needs no room";
   EXPECT_EQ(side_table::get(kept[0]).size, 12u);
   for (uintptr_t begin : kept) ASSERT_EQ(side_table::take(begin).begin, begin);

@@ -167,17 +167,17 @@ TEST_F(WithoutLateRoots, WhatWasFoundBeforeGoesOnOrWaits) {
   put(confirmed, indirect);
   world_.block(16); // new
   uintptr_t of_parent = settled_leak(world_), settled = settled_leak(world_);
-  world_.past = {{.begin = candidate, .first_safepoint = 6},
-                 {.begin = confirmed, .first_safepoint = 4, .confirmed = true},
-                 {.begin = indirect, .first_safepoint = 5, .confirmed = true},
-                 {.begin = settled, .first_safepoint = 6}};
+  world_.past = {{.begin = candidate, .first_safepoint = 6, .first_in_doubt = 7},
+                 {.begin = confirmed, .first_safepoint = 4, .first_in_doubt = 7},
+                 {.begin = indirect, .first_safepoint = 5, .first_in_doubt = 8},
+                 {.begin = settled, .first_safepoint = 6, .first_in_doubt = 7}};
   Scan scan(world_);
   EXPECT_TRUE(scan.scanner.in_doubt());
   EXPECT_EQ(leaks_of(scan),
             (Leaks{{candidate, false}, {confirmed, false}, {indirect, true}, {of_parent, false}, {settled, false}}));
   EXPECT_EQ(scan.leak(candidate)->first_safepoint, 7u);
-  EXPECT_EQ(scan.leak(confirmed)->first_safepoint, 4u);
-  EXPECT_EQ(scan.leak(indirect)->first_safepoint, 5u);
+  EXPECT_EQ(scan.leak(confirmed)->first_safepoint, 7u);
+  EXPECT_EQ(scan.leak(indirect)->first_safepoint, 8u);
   EXPECT_EQ(scan.leak(of_parent)->first_safepoint, 7u);
   EXPECT_EQ(scan.leak(settled)->first_safepoint, 6u);
 }

@@ -10,6 +10,7 @@
 #include <semaphore.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <utility>
 
 namespace {
 
@@ -101,18 +102,28 @@ template <void (*revive)()> void block(Mode mode) {
 [[gnu::noinline]] void resize() { hide(realloc(unhide(), 10 * kSize), Mode::leak); }
 [[gnu::noinline]] void read_it() { support::require(*static_cast<volatile char *>(unhide()) == 0, "its contents"); }
 
-// For all to see, and after that only in shared memory.
+// For all to see; then only in shared memory; then a child has it there as well.
 constexpr size_t kSmall = 1000; // of which the allocator gives out at once what has just come back
 constexpr size_t kSome = 1 << 20;
 constexpr size_t kMuch = size_t{1900} << 20; // none of it is there, but to look through it takes 36 ms
 void **shared_word;
 [[gnu::noinline]] void reveal() {
-  if (support::kept) *shared_word = support::kept;
-  support::kept = support::kept ? nullptr : unhide();
+  static int step = 0;
+  if (++step == 2) *shared_word = support::kept;
+  support::kept = step == 1 ? unhide() : nullptr;
+  if (step < 3) return;
+  pid_t child = fork();
+  if (child == 0) {
+    support::scrub_stack();
+    support::park();
+  }
+  dprintf(STDOUT_FILENO, "child %d\n", child);
 }
 
 // In the place of the block, another one to which only shared memory points.
+// And then that one is freed.
 [[gnu::noinline]] void replace() {
+  if (*shared_word) return free(std::exchange(*shared_word, nullptr));
   void *before = unhide();
   free(before);
   void *now = malloc(kSmall);
