@@ -207,28 +207,34 @@ def pause_at(bench, mib):
 
 
 def after(bench):
-    return [after_at(bench, mib) for mib in bench.choose((512,), (1024, 4096))]
+    return [after_at(bench, mib) for mib in bench.choose((512,), (1024, 4096))] + [
+        after_at(bench, bench.choose(512, 1024), " in huge pages", {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"})]
 
 
-def after_at(bench, mib):
+def after_at(bench, mib, where="", more=()):
     """What a thread that writes to random places notices of a stop, in the pause and after it."""
-    def run(name, *words):
-        return lambda: bench.target(name, [mib, *words], STOPS, program="writer_target")
+    settings = {**STOPS, **dict(more)}
 
-    own = bench.target("castaway", [mib, "snap"], STOPS, program="writer_target")
+    def run(name, *words):
+        return lambda: bench.target(name, [mib, *words], settings, program="writer_target")
+
+    own = bench.target("castaway", [mib, "snap"], settings, program="writer_target")
     hold = round(own.get("own_mark_ns", 0) / 1e6)  # so long a copy is needed
     runs = {"castaway": run("castaway", "snap"), "bare fork": run("glibc", "fork", hold),
             "nothing": run("glibc", "none"), "no copy": run("glibc", "written", hold)}
     results = in_turn(bench.choose(2, 3), runs)
-    table = Table(f"Random writes to {mib} MiB of 64-byte blocks, and a stop whose copy lasts for {hold} ms", [
-        "", "largest gap, ms", "lost in all, ms"], plot=("ms", [1, 2], True))
+    table = Table(f"Random writes to {mib} MiB of 64-byte blocks{where}, and a stop whose copy lasts for {hold} ms", [
+        "", "largest gap, ms", "lost in two seconds, ms", "writes in the end, of those before"], plot=("ms", [1, 2], True))
     for name in runs:
         gap, lost = get(results, name, "largest_gap_us"), get(results, name, "lost_ms")
-        table.rows.append([name, shown(gap and gap / 1e3, "{:.1f}"), shown(lost, "{:.0f}")])
+        table.rows.append([name, shown(gap and gap / 1e3, "{:.1f}"), shown(lost, "{:.0f}"),
+                           shown(get(results, name, "in_the_end"))])
+    if where:
+        table.bar_at_least(f"writes in the end{where}", get(results, "castaway", "in_the_end"), 0.95)
     parts = [get(results, "no copy", key) for key in ("protect_us", "list_us", "written_pages")]
     if all(parts):
         what = f"no copy: to protect {parts[0] / 1e3:.1f} ms beside the program; to list {parts[2]:.0f} pages"
-        table.rows.append([what, f"{parts[1] / 1e3:.2f}", ""])
+        table.rows.append([what, f"{parts[1] / 1e3:.2f}", "", ""])
     return table
 
 

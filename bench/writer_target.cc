@@ -3,7 +3,7 @@
 //
 //   writer_target MIB none|fork|snap|written [HOLD_MS]
 //
-// One thread adds to words of random 64-byte blocks, MIB of them, for three seconds. One second in, another thread
+// One thread adds to words of random 64-byte blocks, MIB of them, for four seconds. One second in, another thread
 //
 //   fork     forks a child that lives for HOLD_MS: a bare copy
 //   snap     has castaway, preloaded, make a safepoint
@@ -13,7 +13,8 @@
 //            since, which is all that would have to be done in the pause (PAGEMAP_SCAN, Linux 6.7)
 //
 // Prints `writes_per_ms N`, the median before the stop; `largest_gap_us N`; `lost_ms N`, the time that the writes
-// missing in the two seconds from the stop on would have taken before it; and for `written` also `protect_us`,
+// missing in the two seconds from the stop on would have taken before it; `in_the_end N`, the median of the last half
+// second, by that before the stop; and for `written` also `protect_us`,
 // `list_us` and `written_pages`. Exit status 1 and a line where the kernel cannot do it.
 #include "castaway/castaway.h"
 
@@ -41,7 +42,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr size_t kBlock = 64, kPage = 4096;
-constexpr int kStopAt = 1000, kEnd = 3000; // ms
+constexpr int kStopAt = 1000, kLostUntil = 3000, kEnd = 4000; // ms
 
 [[noreturn]] void refuse(const char *what, const char *detail) {
   std::fprintf(stderr, "writer_target: %s: %s\n", what, detail);
@@ -82,13 +83,20 @@ Progress write_all_the_time(Clock::time_point begin) {
   }
 }
 
+// The median of the half second before `end`.
+double usual_before(const Progress &progress, int end) {
+  constexpr int kSpan = 500;
+  auto last = progress.writes.begin() + end;
+  std::vector<double> span(last - kSpan, last);
+  std::nth_element(span.begin(), span.begin() + kSpan / 2, span.end());
+  return span[kSpan / 2];
+}
+
 void print(const Progress &progress) {
-  auto stop = progress.writes.begin() + kStopAt;
-  std::vector<double> before(stop - kStopAt / 2, stop);
-  std::nth_element(before.begin(), before.begin() + kStopAt / 4, before.end());
-  double usual = before[kStopAt / 4], lost = 0;
-  for (auto each = stop; each < progress.writes.end(); ++each) lost += 1 - *each / usual;
-  std::printf("writes_per_ms %.0f\nlargest_gap_us %.0f\nlost_ms %.2f\n", usual, progress.largest_gap_us, lost);
+  double usual = usual_before(progress, kStopAt), lost = 0;
+  for (size_t at = kStopAt; at < kLostUntil; ++at) lost += 1 - progress.writes[at] / usual;
+  std::printf("writes_per_ms %.0f\nlargest_gap_us %.0f\nlost_ms %.2f\nin_the_end %.3f\n", usual,
+              progress.largest_gap_us, lost, usual_before(progress, kEnd) / usual);
 }
 
 // ---- stops

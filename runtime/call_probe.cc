@@ -1,6 +1,7 @@
 // Whether calls may be made at all; see call_probe.h.
 #include "runtime/call_probe.h"
 
+#include "runtime/huge_pages.h"
 #include "runtime/stop_handler.h"
 
 #include <csignal>
@@ -36,16 +37,22 @@ bool can_call_as_handler() {
          sys::call(SYS_rt_tgsigqueueinfo, process, thread, kNoSignal, &info) == 0;
 }
 
-[[noreturn]] void try_calls(StopWay way) {
+bool can_call(Calls calls) {
+  return calls == Calls::ptrace   ? can_call_ptrace()
+         : calls == Calls::signal ? can_call_as_handler()
+                                  : HugePages::can_call();
+}
+
+[[noreturn]] void try_calls(Calls calls) {
   sys::call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0); // its end leaves no core file
-  sys::exit_group((way == StopWay::ptrace ? can_call_ptrace() : can_call_as_handler()) ? 0 : kDenied);
+  sys::exit_group(can_call(calls) ? 0 : kDenied);
 }
 
 // In memory of its own, so that its end has nothing to do with the target's.
-long try_it(StopWay way) {
+long try_it(Calls calls) {
   int status = 0;
   long child = sys::call(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-  if (child == 0) try_calls(way);
+  if (child == 0) try_calls(calls);
   if (child < 0) return child;
   while (sys::call(SYS_wait4, child, &status, kWaitAll, nullptr) == -EINTR) {
   }
@@ -64,16 +71,16 @@ uint64_t filters(int proc_root) {
 
 } // namespace
 
-long probe_calls(StopWay way, int proc_root) {
+long probe_calls(Calls calls, int proc_root) {
   struct Answer {
     uint64_t filters;
     long result;
   };
-  static Answer answers[2];
-  Answer &answer = answers[way == StopWay::ptrace ? 0 : 1];
+  static Answer answers[3];
+  Answer &answer = answers[static_cast<size_t>(calls)];
   uint64_t now = filters(proc_root);
   if (now == 0) return 0;
-  if (now != answer.filters) answer = {now, try_it(way)};
+  if (now != answer.filters) answer = {now, try_it(calls)};
   return answer.result;
 }
 

@@ -3,6 +3,7 @@
 #include "runtime/safepoint.h"
 
 #include "runtime/call_probe.h"
+#include "runtime/huge_pages.h"
 #include "runtime/injection.h"
 #include "runtime/memory.h"
 #include "runtime/memory_limits.h"
@@ -113,6 +114,10 @@ void give_way(Safepoint &safepoint) {
 }
 
 void await_snapshot(Safepoint &safepoint, const MemoryLimits &limits) {
+  HugePages huge_pages;
+  uint64_t began_ns = sys::now_ns();
+  if (probe_calls(Calls::huge_pages, safepoint.files.proc) == 0)
+    huge_pages.note(Proc(safepoint.files.proc, safepoint.snapshot_pid));
   uint64_t children = sys::signal_bit(SIGCHLD);
   while (sys::call(SYS_wait4, safepoint.snapshot_pid, &safepoint.snapshot_status, kWaitAll | kWaitNoHang, nullptr) ==
              0 &&
@@ -122,6 +127,10 @@ void await_snapshot(Safepoint &safepoint, const MemoryLimits &limits) {
     timespec step = sys::to_timespec(next_look_ns(margin));
     sys::call(SYS_rt_sigtimedwait, &children, nullptr, &step, sizeof children);
   }
+  constexpr uint64_t kAtLeast = 100'000'000; // and else as long as the copy lasted
+  uint64_t now_ns = sys::now_ns();
+  huge_pages.make_whole(Proc(safepoint.files.proc, sys::process_id()), safepoint.pid, limits,
+                        now_ns + (now_ns - began_ns) + kAtLeast);
 }
 
 // In the tracer: whether memory is too short, or a seccomp filter in the way.
@@ -131,7 +140,8 @@ bool may_stop(Safepoint &safepoint, const MemoryLimits &limits) {
     safepoint.failure = StopFailure::too_full;
     return false;
   }
-  long result = probe_calls(safepoint.way, safepoint.files.proc);
+  Calls calls = safepoint.way == StopWay::ptrace ? Calls::ptrace : Calls::signal;
+  long result = probe_calls(calls, safepoint.files.proc);
   if (result == 0) return true;
   safepoint.failure = StopFailure::denied;
   safepoint.failed_errno = static_cast<int>(-result);

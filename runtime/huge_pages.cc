@@ -1,0 +1,120 @@
+// The target's huge pages; see huge_pages.h. Sources: Documentation/admin-guide/mm/pagemap.rst (PAGEMAP_SCAN),
+// madvise(2) (MADV_COLLAPSE), mm/huge_memory.c (do_huge_pmd_wp_page, since Linux 5.8).
+#include "runtime/huge_pages.h"
+
+#include "runtime/memory.h"
+#include "runtime/sys.h"
+
+#include <algorithm>
+
+namespace castaway {
+
+namespace {
+
+constexpr uintptr_t kHuge = 2 << 20; // bytes
+constexpr uintptr_t kAddresses = (uintptr_t{1} << 47) - 4096;
+
+// What <linux/fs.h> has since Linux 6.7.
+enum Category : uint64_t { kFile = 1 << 2, kPresent = 1 << 3, kZeroPage = 1 << 5, kHugePage = 1 << 6 };
+struct PageRegion { // struct page_region
+  uint64_t begin, end, categories;
+};
+struct PageScan { // struct pm_scan_arg
+  uint64_t size, flags, begin, end, walk_end, regions, region_count, most_pages, inverted, all_of, any_of, told;
+};
+constexpr unsigned long kPagemapScan = 0xc0606610; // _IOWR('f', 16, struct pm_scan_arg)
+static_assert(sizeof(PageScan) == 0x60);
+
+// Calls visit(Range, categories) for each run of pages in `range` that has all these categories, once `inverted` ones
+// are taken for their opposites. It ends where that returns false.
+template <typename Visit> void for_each_run(int pagemap, Range range, uint64_t all_of, uint64_t inverted, Visit visit) {
+  constexpr size_t kAtOnce = 256;
+  PageRegion regions[kAtOnce];
+  PageScan scan{.size = sizeof scan,
+                .flags = 0,
+                .begin = range.begin,
+                .end = range.end,
+                .walk_end = 0,
+                .regions = reinterpret_cast<uintptr_t>(regions),
+                .region_count = kAtOnce,
+                .most_pages = 0,
+                .inverted = inverted,
+                .all_of = all_of,
+                .any_of = 0,
+                .told = kHugePage};
+  while (scan.begin < scan.end) {
+    long count = sys::call(SYS_ioctl, pagemap, kPagemapScan, &scan);
+    if (count < 0 || scan.walk_end <= scan.begin) return;
+    for (long i = 0; i < count; ++i)
+      if (!visit(Range{regions[i].begin, regions[i].end}, regions[i].categories)) return;
+    scan.begin = scan.walk_end;
+  }
+}
+
+constexpr int kCollapse = 25; // MADV_COLLAPSE
+
+// One at a time: of several in one call, the next is begun before those who have waited for the last get to their
+// memory (a thread that writes was held up for 48 ms). Once more where a page was in use for a moment. False where
+// there is no memory for it.
+bool collapse(uintptr_t begin) {
+  long result = -EAGAIN;
+  for (int i = 0; i < 2 && result == -EAGAIN; ++i) result = sys::call(SYS_madvise, begin, kHuge, kCollapse);
+  return result != -ENOMEM && result != -EBUSY; // none, or none for its group
+}
+
+// Calls visit(Range) for each part of the library's own memory; neighbours are one.
+template <typename Visit> void for_each_own_range(Visit visit) {
+  static Range own[kOwnRegions + 1];
+  size_t count = own_ranges(own, kOwnRegions + 1);
+  std::sort(own, own + count, [](const Range &a, const Range &b) { return a.begin < b.begin; });
+  for (size_t i = 0, next = 1; i < count; i = next++) {
+    Range range = own[i];
+    for (; next < count && own[next].begin == range.end; ++next) range.end = own[next].end;
+    visit(range);
+  }
+}
+
+} // namespace
+
+void HugePages::note(const Proc &copy) {
+  int pagemap = copy.open("pagemap");
+  if (pagemap < 0) return;
+  constexpr uint64_t kNot = kFile | kZeroPage;
+  for_each_run(pagemap, {0, kAddresses}, kHugePage | kNot, kNot, [&](Range run, uint64_t) {
+    if (count_ > 0 && ranges_[count_ - 1].end == run.begin)
+      ranges_[count_ - 1].end = run.end;
+    else if (count_ < kMost)
+      ranges_[count_++] = run;
+    return true;
+  });
+  sys::close(pagemap);
+}
+
+bool HugePages::can_call() {
+  constexpr int kNone = -1;
+  return sys::call(SYS_ioctl, kNone, kPagemapScan, 0) == -EBADF && sys::call(SYS_madvise, 0, 0, kCollapse) == 0;
+}
+
+void HugePages::make_whole(const Proc &own, int parent, const MemoryLimits &limits, uint64_t until_ns) const {
+  constexpr uintptr_t kPiece = 32 * kHuge; // for a look, during which the target cannot map memory
+  constexpr int64_t kLeast = 64 << 20;     // bytes that are left
+  int pagemap = count_ > 0 ? own.open("pagemap") : -1;
+  bool goes_on = pagemap >= 0;
+  auto mend_run = [&](Range run, uint64_t categories) {
+    Range whole{(run.begin + kHuge - 1) & ~(kHuge - 1), run.end & ~(kHuge - 1)};
+    if ((categories & kHugePage) != 0 || whole.empty()) return true;
+    for (uintptr_t at = whole.begin; at < whole.end && goes_on; at += kHuge)
+      goes_on =
+          sys::now_ns() < until_ns && sys::call(SYS_getppid) == parent && limits.margin() >= kLeast && collapse(at);
+    return goes_on;
+  };
+  auto mend = [&](Range range) {
+    for (uintptr_t at = range.begin; at < range.end && goes_on; at += kPiece)
+      for_each_run(pagemap, {at, std::min(at + kPiece, range.end)}, kPresent, 0, mend_run);
+  };
+  for (size_t i = 0; i < count_; ++i) mend(ranges_[i]);
+  if (goes_on) for_each_own_range(mend);
+  sys::close(pagemap);
+}
+
+} // namespace castaway

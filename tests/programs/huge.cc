@@ -1,0 +1,80 @@
+// A program that has huge pages: 64 MiB that it asked for, to which a thread writes all the time, a byte in each of
+// them.
+//
+// Waits for its input to end, then looks whether its memory holds what it has written: exit status 0 if it does. With
+// `filtered`, it has a seccomp filter that ends whoever asks for a look at huge pages.
+#include "support.h"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <thread>
+#include <unistd.h>
+
+namespace {
+
+constexpr size_t kHuge = 2 << 20, kCount = 32;
+
+char *map_huge() {
+  void *room = mmap(nullptr, (kCount + 1) * kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  support::require(room != MAP_FAILED, "mmap");
+  auto begin = (reinterpret_cast<uintptr_t>(room) + kHuge - 1) & ~(kHuge - 1);
+  char *memory = reinterpret_cast<char *>(begin);
+  support::require(madvise(memory, kCount * kHuge, MADV_HUGEPAGE) == 0, "MADV_HUGEPAGE");
+  for (size_t i = 0; i < kCount * kHuge; ++i) memory[i] = static_cast<char>(i * 7);
+  return memory;
+}
+
+void add_filter() {
+  constexpr uint32_t kPagemapScan = 0xc0606610;
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])), // the low half, on little-endian machines
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kPagemapScan, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog program = {sizeof filter / sizeof *filter, filter};
+  support::require(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+                       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0,
+                   "seccomp");
+}
+
+// The byte that changes, in another small page each time.
+char *place(char *memory, size_t i, unsigned round) { return memory + i * kHuge + round * 4096 % kHuge; }
+
+} // namespace
+
+int main(int argc, char **) {
+  if (argc > 1) add_filter();
+  char *memory = map_huge();
+  std::atomic<bool> end = false;
+  unsigned rounds = 0;
+  std::thread writer([&] {
+    while (!end) {
+      for (size_t i = 0; i < kCount; ++i) ++*place(memory, i, rounds);
+      ++rounds;
+      usleep(500);
+    }
+  });
+  printf("READY\n");
+  fflush(stdout);
+  char byte;
+  while (read(STDIN_FILENO, &byte, 1) > 0) {
+  }
+  end = true;
+  writer.join();
+  for (unsigned round = 0; round < rounds; ++round)
+    for (size_t i = 0; i < kCount; ++i) --*place(memory, i, round);
+  size_t wrong = 0;
+  for (size_t i = 0; i < kCount * kHuge; ++i) wrong += memory[i] != static_cast<char>(i * 7);
+  if (wrong) fprintf(stderr, "%zu bytes are wrong\n", wrong);
+  return wrong != 0;
+}
