@@ -109,8 +109,10 @@ void HugePages::make_whole(const Proc &own, int parent, const MemoryLimits &limi
     return goes_on;
   };
   auto mend = [&](Range range) {
-    for (uintptr_t at = range.begin; at < range.end && goes_on; at += kPiece)
-      for_each_run(pagemap, {at, std::min(at + kPiece, range.end)}, kPresent, 0, mend_run);
+    for (uintptr_t at = range.begin, next; at < range.end && goes_on; at = next) {
+      next = std::min((at & ~(kHuge - 1)) + kPiece, range.end);
+      for_each_run(pagemap, {at, next}, kPresent, 0, mend_run);
+    }
   };
   for (size_t i = 0; i < count_; ++i) mend(ranges_[i]);
   if (goes_on) for_each_own_range(mend);
