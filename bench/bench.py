@@ -207,8 +207,8 @@ def pause_at(bench, mib):
 
 
 def after(bench):
-    return [after_at(bench, mib) for mib in bench.choose((512,), (1024, 4096))] + [
-        after_at(bench, bench.choose(512, 1024), " in huge pages", {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"})]
+    huge = " in huge pages", {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    return [after_at(bench, mib, *how) for how in ((), huge) for mib in bench.choose((512,), (1024, 4096))]
 
 
 def after_at(bench, mib, where="", more=()):

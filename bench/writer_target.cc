@@ -3,7 +3,7 @@
 //
 //   writer_target MIB none|fork|snap|written [HOLD_MS]
 //
-// One thread adds to words of random 64-byte blocks, MIB of them, for four seconds. One second in, another thread
+// One thread adds to words of random 64-byte blocks, MIB of them, for six seconds. One second in, another thread
 //
 //   fork     forks a child that lives for HOLD_MS: a bare copy
 //   snap     has castaway, preloaded, make a safepoint
@@ -42,7 +42,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr size_t kBlock = 64, kPage = 4096;
-constexpr int kStopAt = 1000, kLostUntil = 3000, kEnd = 4000; // ms
+constexpr int kStopAt = 1000, kLostUntil = 3000, kEnd = 6000; // ms
 
 [[noreturn]] void refuse(const char *what, const char *detail) {
   std::fprintf(stderr, "writer_target: %s: %s\n", what, detail);

@@ -13,7 +13,6 @@ namespace castaway {
 namespace {
 
 constexpr int kWaitAll = 0x40000000; // __WALL
-constexpr int kDenied = 1;
 
 bool can_call_ptrace() {
   constexpr int kNobody = 0;
@@ -37,26 +36,29 @@ bool can_call_as_handler() {
          sys::call(SYS_rt_tgsigqueueinfo, process, thread, kNoSignal, &info) == 0;
 }
 
-bool can_call(Calls calls) {
-  return calls == Calls::ptrace   ? can_call_ptrace()
-         : calls == Calls::signal ? can_call_as_handler()
-                                  : HugePages::can_call();
-}
-
-[[noreturn]] void try_calls(Calls calls) {
-  sys::call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0); // its end leaves no core file
-  sys::exit_group(can_call(calls) ? 0 : kDenied);
-}
-
-// In memory of its own, so that its end has nothing to do with the target's.
-long try_it(Calls calls) {
+// In a process of its own: its exit status, kOtherwise where that was the end of it.
+template <typename Call> int try_apart(Call call) {
+  constexpr int kOtherwise = 255;
   int status = 0;
   long child = sys::call(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-  if (child == 0) try_calls(calls);
-  if (child < 0) return child;
-  while (sys::call(SYS_wait4, child, &status, kWaitAll, nullptr) == -EINTR) {
+  if (child == 0) {
+    sys::call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0); // its end leaves no core file
+    sys::exit_group(call());
   }
-  return status == 0 ? 0 : -EPERM;
+  while (child > 0 && sys::call(SYS_wait4, child, &status, kWaitAll, nullptr) == -EINTR) {
+  }
+  return child > 0 && (status & 0x7f) == 0 ? status >> 8 & 0xff : kOtherwise;
+}
+
+// The first copy has memory of its own, so that its end has nothing to do with the target's; the second is a copy of
+// that one, for the program need not wait while its memory is copied twice.
+CallAnswers try_them(StopWay way) {
+  enum { kAll, kStop, kNone };
+  int answer = try_apart([&]() -> int {
+    if (!(way == StopWay::ptrace ? can_call_ptrace() : can_call_as_handler())) return kNone;
+    return try_apart([]() -> int { return HugePages::can_call() ? kAll : kNone; }) == kAll ? kAll : kStop;
+  });
+  return {answer == kAll || answer == kStop ? 0 : -EPERM, answer == kAll};
 }
 
 // How many filters this task has; 0 where there is none.
@@ -71,17 +73,17 @@ uint64_t filters(int proc_root) {
 
 } // namespace
 
-long probe_calls(Calls calls, int proc_root) {
-  struct Answer {
+CallAnswers probe_calls(StopWay way, int proc_root) {
+  struct Known {
     uint64_t filters;
-    long result;
+    CallAnswers answers;
   };
-  static Answer answers[3];
-  Answer &answer = answers[static_cast<size_t>(calls)];
+  static Known known[2];
+  Known &own = known[way == StopWay::ptrace ? 0 : 1];
   uint64_t now = filters(proc_root);
-  if (now == 0) return 0;
-  if (now != answer.filters) answer = {now, try_it(calls)};
-  return answer.result;
+  if (now == 0) return {0, true};
+  if (now != own.filters) own = {now, try_them(way)};
+  return own.answers;
 }
 
 } // namespace castaway

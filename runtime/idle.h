@@ -10,8 +10,8 @@
 //
 // Most of what goes wrong makes main look busy. It looks idle although something has changed where another process
 // writes to shared memory or takes what was in a pipe; where devices write to memory, which a fork leaves writable; and
-// where the kernel has formed a huge page anew. So safepoints are spared a few times in a row at most, and on demand
-// never.
+// where a huge page was formed anew, by the kernel or at our asking (huge_pages.h). So safepoints are spared a few
+// times in a row at most, and on demand never.
 //
 // Context: the agent.
 #pragma once

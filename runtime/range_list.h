@@ -1,4 +1,4 @@
-// A growing list of ranges, for building the roots. Context: SNAPSHOT, or before main.
+// Lists of ranges, for building the roots. Context of RangeList: SNAPSHOT, or before main.
 #pragma once
 
 #include "runtime/sys.h"
@@ -10,6 +10,19 @@
 #include <span>
 
 namespace castaway {
+
+// Sorts ranges, and makes overlapping and touching ones one; returns how many are left.
+inline size_t join_ranges(Range *ranges, size_t count) {
+  std::sort(ranges, ranges + count, [](const Range &a, const Range &b) { return a.begin < b.begin; });
+  size_t kept = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (kept > 0 && ranges[i].begin <= ranges[kept - 1].end)
+      ranges[kept - 1].end = std::max(ranges[kept - 1].end, ranges[i].end);
+    else
+      ranges[kept++] = ranges[i];
+  }
+  return kept;
+}
 
 class RangeList {
 public:
@@ -29,18 +42,8 @@ public:
     if (ranges_) sys::unmap_memory(ranges_, kMost * sizeof(Range));
     ranges_ = nullptr;
   }
-  // Sorts, and makes overlapping and touching ranges one.
-  void normalize() {
-    std::sort(ranges_, ranges_ + count_, [](const Range &a, const Range &b) { return a.begin < b.begin; });
-    size_t kept = 0;
-    for (size_t i = 0; i < count_; ++i) {
-      if (kept > 0 && ranges_[i].begin <= ranges_[kept - 1].end)
-        ranges_[kept - 1].end = std::max(ranges_[kept - 1].end, ranges_[i].end);
-      else
-        ranges_[kept++] = ranges_[i];
-    }
-    count_ = kept;
-  }
+  // As join_ranges().
+  void normalize() { count_ = join_ranges(ranges_, count_); }
 
   std::span<const Range> all() const { return {ranges_, count_}; }
   bool complete() const { return complete_; }

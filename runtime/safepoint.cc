@@ -113,24 +113,18 @@ void give_way(Safepoint &safepoint) {
   sys::close(process);
 }
 
+// Once it is over, no process of that number is its any more.
 void await_snapshot(Safepoint &safepoint, const MemoryLimits &limits) {
-  HugePages huge_pages;
-  uint64_t began_ns = sys::now_ns();
-  if (probe_calls(Calls::huge_pages, safepoint.files.proc) == 0)
-    huge_pages.note(Proc(safepoint.files.proc, safepoint.snapshot_pid));
   uint64_t children = sys::signal_bit(SIGCHLD);
   while (sys::call(SYS_wait4, safepoint.snapshot_pid, &safepoint.snapshot_status, kWaitAll | kWaitNoHang, nullptr) ==
-             0 &&
-         !is_orphan(safepoint.pid)) {
+         0) {
+    if (is_orphan(safepoint.pid)) return;
     int64_t margin = safepoint.gave_way ? INT64_MAX : limits.margin();
     if (margin < 0) give_way(safepoint);
     timespec step = sys::to_timespec(next_look_ns(margin));
     sys::call(SYS_rt_sigtimedwait, &children, nullptr, &step, sizeof children);
   }
-  constexpr uint64_t kAtLeast = 100'000'000; // and else as long as the copy lasted
-  uint64_t now_ns = sys::now_ns();
-  huge_pages.make_whole(Proc(safepoint.files.proc, sys::process_id()), safepoint.pid, limits,
-                        now_ns + (now_ns - began_ns) + kAtLeast);
+  safepoint.snapshot_pid = 0;
 }
 
 // In the tracer: whether memory is too short, or a seccomp filter in the way.
@@ -140,11 +134,11 @@ bool may_stop(Safepoint &safepoint, const MemoryLimits &limits) {
     safepoint.failure = StopFailure::too_full;
     return false;
   }
-  Calls calls = safepoint.way == StopWay::ptrace ? Calls::ptrace : Calls::signal;
-  long result = probe_calls(calls, safepoint.files.proc);
-  if (result == 0) return true;
+  CallAnswers answers = probe_calls(safepoint.way, safepoint.files.proc);
+  safepoint.may_mend = answers.huge_pages;
+  if (answers.stop == 0) return true;
   safepoint.failure = StopFailure::denied;
-  safepoint.failed_errno = static_cast<int>(-result);
+  safepoint.failed_errno = static_cast<int>(-answers.stop);
   return false;
 }
 
@@ -203,9 +197,16 @@ int tracer_main(void *argument) {
   else
     copy_on_demand(safepoint, limits);
   safepoint.phase.store(Phase::scanning, std::memory_order_release);
-  if (safepoint.failure == StopFailure::none && safepoint.snapshot_pid > 0) await_snapshot(safepoint, limits);
+  static constinit HugePages huge_pages;
+  bool copied = safepoint.failure == StopFailure::none && safepoint.snapshot_pid > 0;
+  // At the exit there is no use for them any more.
+  bool mends = copied && safepoint.may_mend && safepoint.trigger != Trigger::exit;
+  uint64_t began_ns = sys::now_ns();
+  if (mends) huge_pages.note(Proc(safepoint.files.proc, safepoint.snapshot_pid));
+  if (copied) await_snapshot(safepoint, limits);
   safepoint.phase.store(Phase::done, std::memory_order_release);
   sys::futex_wake(&safepoint.phase);
+  if (mends) huge_pages.make_whole({safepoint.files.proc, safepoint.pid, safepoint.agent_tid}, limits, began_ns);
   return 0;
 }
 

@@ -3,10 +3,11 @@
 //   agent ──clone──► tracer ──stop, clone──► snapshot process: scan, capture, execve ► reporter
 //
 // The tracer shares the target's memory but is no thread of it and has the agent's descriptors, not the target's. It
-// stays until the snapshot process, its child, has ended as the reporter: the target itself never has a child that it
-// did not start. Where ptrace is denied the agent stops the threads, by a signal, and the tracer only makes the copy:
-// as a thread of the target, the agent may send signals and read /proc where another task, the tracer, may not. All of
-// it is bounded in time; a safepoint that cannot be made is given up, with the reason.
+// stays until the snapshot process, its child, has ended as the reporter, and a little longer where huge pages have to
+// be mended (huge_pages.h): the target itself never has a child that it did not start. Where ptrace is denied the agent
+// stops the threads, by a signal, and the tracer only makes the copy: as a thread of the target, the agent may send
+// signals and read /proc where another task, the tracer, may not. All of it is bounded in time; a safepoint that cannot
+// be made is given up, with the reason.
 #pragma once
 
 #include "runtime/config.h"
@@ -72,9 +73,10 @@ struct Safepoint {
   std::atomic<Handover> handover; // a futex
   World *world;
   const KernelRoots *kernel_roots;
-  int snapshot_pid;    // negative errno if it could not be made
+  int snapshot_pid;    // negative errno if it could not be made; 0 before and after
   int snapshot_status; // as of wait4(2)
   bool gave_way;       // the snapshot was ended because memory ran short
+  bool may_mend;       // huge pages
 };
 
 // Starts one; false if the tracer could not be created. `safepoint` stays as it is until phase == done.

@@ -2,15 +2,18 @@
 // them.
 //
 // Waits for its input to end, then looks whether its memory holds what it has written: exit status 0 if it does. With
-// `filtered`, it has a seccomp filter that ends whoever asks for a look at huge pages.
+// `filtered`, it has a seccomp filter that ends whoever asks for a look at huge pages; with `shared`, it
+// writes to the same small pages always, and makes a child at SIGUSR1 that has all of that memory too.
 #include "support.h"
 
 #include <atomic>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <string_view>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -50,16 +53,22 @@ void add_filter() {
 // The byte that changes, in another small page each time.
 char *place(char *memory, size_t i, unsigned round) { return memory + i * kHuge + round * 4096 % kHuge; }
 
+std::atomic<bool> wants_child;
+
 } // namespace
 
-int main(int argc, char **) {
-  if (argc > 1) add_filter();
+int main(int argc, char **argv) {
+  const std::string_view mode = argc > 1 ? argv[1] : "";
+  if (mode == "filtered") add_filter();
+  signal(SIGUSR1, [](int) { wants_child = true; });
   char *memory = map_huge();
   std::atomic<bool> end = false;
-  unsigned rounds = 0;
+  pid_t child = 0;
+  unsigned rounds = 0, step = mode == "shared" ? 0 : 1;
   std::thread writer([&] {
     while (!end) {
-      for (size_t i = 0; i < kCount; ++i) ++*place(memory, i, rounds);
+      if (wants_child.exchange(false) && (child = fork()) == 0) support::park();
+      for (size_t i = 0; i < kCount; ++i) ++*place(memory, i, rounds * step);
       ++rounds;
       usleep(500);
     }
@@ -71,8 +80,9 @@ int main(int argc, char **) {
   }
   end = true;
   writer.join();
+  if (child > 0) kill(child, SIGKILL);
   for (unsigned round = 0; round < rounds; ++round)
-    for (size_t i = 0; i < kCount; ++i) --*place(memory, i, round);
+    for (size_t i = 0; i < kCount; ++i) --*place(memory, i, round * step);
   size_t wrong = 0;
   for (size_t i = 0; i < kCount * kHuge; ++i) wrong += memory[i] != static_cast<char>(i * 7);
   if (wrong) fprintf(stderr, "%zu bytes are wrong\n", wrong);
