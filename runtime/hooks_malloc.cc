@@ -83,7 +83,7 @@ void *reallocate(void *block, size_t size, const void *caller) {
   void *fresh = real.realloc(block, size ? at_least_granule(size) : 0);
   if (!fresh && size != 0) { // a failed realloc leaves the old block as it was
     if (old) heap_map.insert(old.begin, old.size, entry.begin != 0 && side_table::put(entry));
-  } else if (entry.reported) {
+  } else if (entry.marks & SideEntry::kReported) {
     count_refuted();
   }
   if (fresh) note_block(fresh, size, caller);

@@ -43,9 +43,7 @@ template <typename T> [[gnu::always_inline]] inline void store(T &word, T value)
   store(to.stack.weight, from.stack.weight);
   store(to.loader, from.loader);
   store(to.ignored, from.ignored);
-  store(to.watched, from.watched);
-  store(to.reported, from.reported);
-  store(to.settled, from.settled);
+  store(to.marks, from.marks);
   store(to.shared, from.shared);
 }
 
@@ -56,9 +54,7 @@ SideEntry read(const SideEntry &entry) {
           .stack = {load(entry.stack.id), load(entry.stack.weight)},
           .loader = load(entry.loader),
           .ignored = load(entry.ignored),
-          .watched = load(entry.watched),
-          .reported = load(entry.reported),
-          .settled = load(entry.settled),
+          .marks = load(entry.marks),
           .shared = load(entry.shared)};
 }
 
@@ -189,12 +185,12 @@ SideEntry take(uintptr_t begin) {
   return entry;
 }
 
-[[gnu::hot]] bool drop(uintptr_t begin) {
+[[gnu::hot]] uint8_t drop(uintptr_t begin) {
   Node *node = find_own(begin);
-  if (!node) return false;
-  bool reported = load(node->entry.reported);
+  if (!node) return 0;
+  uint8_t marks = load(node->entry.marks);
   store(node->live, false);
-  return reported;
+  return marks;
 }
 
 SideEntry get(uintptr_t begin) {
@@ -210,9 +206,7 @@ bool watch(uintptr_t begin, uint64_t size) {
   SideEntry *entry = guard ? entry_for(shard, begin) : nullptr;
   if (!entry) return false;
   store(entry->size, size);
-  store(entry->reported, false);
-  store(entry->settled, false);
-  store(entry->watched, true);
+  store(entry->marks, SideEntry::kWatched);
   return true;
 }
 
@@ -222,30 +216,32 @@ void unwatch(uintptr_t begin) {
   Node *node = guard ? find_live(shard, begin) : nullptr;
   if (!node) return;
   SideEntry entry = read(node->entry);
-  store(node->entry.watched, false);
+  store(node->entry.marks, uint8_t{0});
   if (entry.stack.id == 0 && !entry.loader && !entry.ignored && entry.shared == 0) store(node->live, false);
 }
 
 namespace {
 
-bool mark_watched(uintptr_t begin, bool SideEntry::*mark) {
+bool mark_watched(uintptr_t begin, uint8_t mark) {
   Shard &shard = shard_of(begin);
   SpinGuard guard(shard.lock);
   Node *node = guard ? find_live(shard, begin) : nullptr;
-  if (!node || !load(node->entry.watched)) return false;
-  store(node->entry.*mark, true);
+  uint8_t marks = node ? load(node->entry.marks) : 0;
+  if (!(marks & SideEntry::kWatched)) return false;
+  store(node->entry.marks, static_cast<uint8_t>(marks | mark));
   return true;
 }
 
 } // namespace
 
-bool mark_reported(uintptr_t begin) { return mark_watched(begin, &SideEntry::reported); }
-bool mark_settled(uintptr_t begin) { return mark_watched(begin, &SideEntry::settled); }
+bool mark_reported(uintptr_t begin) { return mark_watched(begin, SideEntry::kReported); }
+bool mark_settled(uintptr_t begin) { return mark_watched(begin, SideEntry::kSettled); }
 
-// One store each: it does not matter what becomes of the entry meanwhile.
 void unsettle_all() {
   for (Shard &shard : shards)
-    for (uint32_t i = 0; i < load(shard.used); ++i) store(load(shard.nodes)[i].entry.settled, false);
+    for (uint32_t i = 0; i < load(shard.used); ++i)
+      __atomic_fetch_and(&load(shard.nodes)[i].entry.marks, static_cast<uint8_t>(~SideEntry::kSettled),
+                         __ATOMIC_RELAXED);
 }
 
 bool mark_ignored(uintptr_t begin, uint64_t size) {

@@ -29,16 +29,18 @@ struct RecordedStack {
 };
 
 struct SideEntry {
+  // Marks: it was found leaked, and whoever frees it takes this entry away; and, only with that, its end would refute a
+  // report; and, as BlockNote::settled.
+  static constexpr uint8_t kWatched = 1, kReported = 2, kSettled = 4;
+
   uintptr_t begin = 0; // 0: unused
   uint64_t size = 0;
   uint64_t time_ns = 0; // of the allocation, 0 = not recorded
   RecordedStack stack = {};
   bool loader = false;
   bool ignored = false;
-  bool watched = false;  // it was found leaked, and whoever frees it takes this entry away
-  bool reported = false; // watched, and its end would refute the report
-  bool settled = false;  // watched, and as BlockNote::settled
-  uint8_t shared = 0;    // blocks of 8 bytes that share this granule (carried_allocator.cc)
+  uint8_t marks = 0;
+  uint8_t shared = 0; // blocks of 8 bytes that share this granule (carried_allocator.cc)
 };
 
 namespace side_table {
@@ -47,8 +49,8 @@ namespace side_table {
 bool put(const SideEntry &entry);
 // Removes and returns the entry of the block at `begin`; one with begin == 0 where there is none.
 SideEntry take(uintptr_t begin);
-// The same; returns only whether the block was reported.
-bool drop(uintptr_t begin);
+// The same; returns only its marks.
+uint8_t drop(uintptr_t begin);
 // Marks the block at `begin` as watched from now on, adding an entry where there is none.
 bool watch(uintptr_t begin, uint64_t size);
 // For a watch that came too late, the block was gone: takes it back, and leaves what a new block there has put.

@@ -315,8 +315,9 @@ void Snapshot::read_notes() {
   size_t count = 0;
   side_table::for_each([&](const SideEntry &entry) {
     if (count == side_table::size() || !heap_map.decode(entry.begin).flagged) return;
-    bool watched = entry.watched && entry.shared == 0; // one of two blocks in a granule may come and go
-    bool settled = watched && entry.settled;
+    bool watched =
+        (entry.marks & SideEntry::kWatched) && entry.shared == 0; // one of two blocks in a granule may come and go
+    bool settled = watched && (entry.marks & SideEntry::kSettled);
     notes[count++] = {entry.begin, entry.size, entry.stack.id, entry.loader,      entry.ignored,
                       watched,     settled,    entry.time_ns,  entry.stack.weight};
   });

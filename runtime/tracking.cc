@@ -166,7 +166,7 @@ RecordedStack sample_stack(size_t size) {
 }
 
 [[gnu::hot]] void forget_flagged(uintptr_t begin) {
-  if (side_table::drop(begin)) count_refuted();
+  if (side_table::drop(begin) & SideEntry::kReported) count_refuted();
 }
 
 Range own_stack(uintptr_t sp) {

@@ -21,13 +21,11 @@ namespace castaway {
 
 static bool operator==(const SideEntry &a, const SideEntry &b) {
   return a.begin == b.begin && a.size == b.size && a.time_ns == b.time_ns && a.stack == b.stack &&
-         a.loader == b.loader && a.ignored == b.ignored && a.watched == b.watched && a.reported == b.reported &&
-         a.settled == b.settled;
+         a.loader == b.loader && a.ignored == b.ignored && a.marks == b.marks;
 }
 static void PrintTo(const SideEntry &entry, std::ostream *out) {
   *out << "{" << entry.begin << ", " << entry.size << ", " << entry.time_ns << ", " << entry.stack.id << " for "
-       << entry.stack.weight << ", " << entry.loader << entry.ignored << entry.watched << entry.reported
-       << entry.settled << "}";
+       << entry.stack.weight << ", " << entry.loader << entry.ignored << ", " << int{entry.marks} << "}";
 }
 
 namespace {
@@ -95,13 +93,13 @@ TEST_F(SideTable, TwoSmallBlocksShareAGranuleUntilBothAreGone) {
 }
 
 TEST_F(SideTable, KeepsEveryFieldUntilItIsTaken) {
-  SideEntry entry{kHeap, 100, 5, {7, 3}, true, false, true};
+  SideEntry entry{kHeap, 100, 5, {7, 3}, true, false, SideEntry::kWatched};
   EXPECT_EQ(side_table::get(kHeap), SideEntry{}) << "before anything was put";
   EXPECT_EQ(side_table::take(kHeap), SideEntry{});
   ASSERT_TRUE(side_table::put(entry));
   EXPECT_EQ(side_table::get(kHeap), entry);
   EXPECT_EQ(side_table::get(kHeap + 16), SideEntry{});
-  SideEntry other{kHeap, 200, 6, {8}, false, true, false};
+  SideEntry other{kHeap, 200, 6, {8}, false, true, 0};
   ASSERT_TRUE(side_table::put(other));
   EXPECT_EQ(all_entries().size(), 1u);
   EXPECT_EQ(side_table::take(kHeap), other);
@@ -111,20 +109,20 @@ TEST_F(SideTable, KeepsEveryFieldUntilItIsTaken) {
 }
 
 TEST_F(SideTable, WatchesWithoutForgettingTheStack) {
-  ASSERT_TRUE(side_table::put({kHeap, 100, 5, {7, 3}, false, false, false}));
+  ASSERT_TRUE(side_table::put({kHeap, 100, 5, {7, 3}, false, false, 0}));
   ASSERT_TRUE(side_table::watch(kHeap, 120));
-  EXPECT_EQ(side_table::get(kHeap), (SideEntry{kHeap, 120, 5, {7, 3}, false, false, true}));
+  EXPECT_EQ(side_table::get(kHeap), (SideEntry{kHeap, 120, 5, {7, 3}, false, false, SideEntry::kWatched}));
   ASSERT_TRUE(side_table::watch(kHeap + 16, 30));
-  EXPECT_EQ(side_table::get(kHeap + 16), (SideEntry{kHeap + 16, 30, 0, {}, false, false, true}));
+  EXPECT_EQ(side_table::get(kHeap + 16), (SideEntry{kHeap + 16, 30, 0, {}, false, false, SideEntry::kWatched}));
 }
 
 TEST_F(SideTable, UsesTheRoomOfWhatWasTakenWithoutItsTraces) {
-  ASSERT_TRUE(side_table::put({kHeap, 100, 5, {7}, true, true, true}));
+  ASSERT_TRUE(side_table::put({kHeap, 100, 5, {7}, true, true, SideEntry::kWatched}));
   size_t used = side_table::size();
   for (int i = 0; i < 1000; ++i) {
     EXPECT_EQ(side_table::take(kHeap).begin, kHeap);
     ASSERT_TRUE(side_table::watch(kHeap, 1));
-    EXPECT_EQ(side_table::get(kHeap), (SideEntry{kHeap, 1, 0, {}, false, false, true}));
+    EXPECT_EQ(side_table::get(kHeap), (SideEntry{kHeap, 1, 0, {}, false, false, SideEntry::kWatched}));
   }
   EXPECT_EQ(side_table::size(), used);
 }
@@ -135,7 +133,7 @@ TEST_F(SideTable, LosesNoneOfTheOthersInABucket) {
   std::map<uintptr_t, SideEntry> kept;
   while (kept.size() < 100000) {
     uintptr_t begin = (random() >> 20 << 4) + 16;
-    kept[begin] = {begin, random(), random(), {1}, false, false, false};
+    kept[begin] = {begin, random(), random(), {1}, false, false, 0};
   }
   for (const auto &[begin, entry] : kept) ASSERT_TRUE(side_table::put(entry));
   std::erase_if(kept, [&](const auto &known) {
@@ -177,7 +175,7 @@ TEST_F(SideTable, KeepsWhatFourThreadsPutTakeAndMark) {
         SideEntry &entry = kept[thread][begin];
         entry.begin = begin;
         entry.size = 42;
-        entry.watched = true;
+        entry.marks = SideEntry::kWatched;
         break;
       }
       default: {
@@ -195,10 +193,10 @@ TEST_F(SideTable, KeepsWhatFourThreadsPutTakeAndMark) {
 }
 
 TEST_F(SideTable, GivesUpOnALockThatIsHeldAndGoesOnAfterReset) {
-  SideEntry entry{kHeap, 100, 0, {7}, false, false, false};
+  SideEntry entry{kHeap, 100, 0, {7}, false, false, 0};
   ASSERT_TRUE(side_table::put(entry));
   for (auto &shard : side_table::shards) ASSERT_TRUE(shard.lock.try_lock()); // as a fork finds them
-  EXPECT_FALSE(side_table::put({kHeap + 16, 1, 0, {0}, false, false, false}));
+  EXPECT_FALSE(side_table::put({kHeap + 16, 1, 0, {0}, false, false, 0}));
   EXPECT_FALSE(side_table::watch(kHeap, 1));
   EXPECT_EQ(side_table::get(kHeap), SideEntry{});
   EXPECT_EQ(all_entries().size(), 1u) << "the walk of the snapshot takes no lock";
@@ -210,27 +208,27 @@ TEST_F(SideTable, GivesUpOnALockThatIsHeldAndGoesOnAfterReset) {
 }
 
 TEST_F(SideTable, SaysOfWhatItDropsWhetherItWasReported) {
-  ASSERT_TRUE(side_table::put({kHeap, 100, 5, {7, 3}, false, false, false}));
-  EXPECT_FALSE(side_table::drop(kHeap));
+  ASSERT_TRUE(side_table::put({kHeap, 100, 5, {7, 3}, false, false, 0}));
+  EXPECT_EQ(side_table::drop(kHeap), 0);
   EXPECT_EQ(side_table::get(kHeap), SideEntry{});
-  EXPECT_FALSE(side_table::drop(kHeap)) << "there is none";
+  EXPECT_EQ(side_table::drop(kHeap), 0) << "there is none";
   ASSERT_TRUE(side_table::watch(kHeap, 100));
-  EXPECT_FALSE(side_table::drop(kHeap)) << "watched, not reported";
+  EXPECT_EQ(side_table::drop(kHeap), SideEntry::kWatched);
   ASSERT_TRUE(side_table::watch(kHeap, 100));
   ASSERT_TRUE(side_table::mark_reported(kHeap));
-  EXPECT_TRUE(side_table::drop(kHeap));
-  EXPECT_FALSE(side_table::drop(kHeap));
+  EXPECT_EQ(side_table::drop(kHeap), SideEntry::kWatched | SideEntry::kReported);
+  EXPECT_EQ(side_table::drop(kHeap), 0);
 }
 
 TEST_F(SideTable, MarksOnlyWhatIsWatched) {
   EXPECT_FALSE(side_table::mark_reported(kHeap) || side_table::mark_settled(kHeap)) << "there is none";
-  const SideEntry entry{kHeap, 100, 5, {7, 3}, false, false, false};
+  const SideEntry entry{kHeap, 100, 5, {7, 3}, false, false, 0};
   ASSERT_TRUE(side_table::put(entry));
   EXPECT_FALSE(side_table::mark_reported(kHeap) || side_table::mark_settled(kHeap)) << "not watched";
   EXPECT_EQ(side_table::get(kHeap), entry);
   ASSERT_TRUE(side_table::watch(kHeap, 100));
   EXPECT_TRUE(side_table::mark_settled(kHeap) && side_table::mark_reported(kHeap));
-  EXPECT_TRUE(side_table::get(kHeap).settled && side_table::get(kHeap).reported);
+  EXPECT_EQ(side_table::get(kHeap).marks, SideEntry::kWatched | SideEntry::kReported | SideEntry::kSettled);
   ASSERT_TRUE(side_table::put(entry)) << "another block in its place";
   EXPECT_EQ(side_table::get(kHeap), entry);
   EXPECT_FALSE(side_table::mark_settled(kHeap));
@@ -240,7 +238,7 @@ TEST_F(SideTable, WhatIsWatchedAnewIsNeitherReportedNorSettled) {
   ASSERT_TRUE(side_table::watch(kHeap, 100));
   ASSERT_TRUE(side_table::mark_settled(kHeap) && side_table::mark_reported(kHeap));
   ASSERT_TRUE(side_table::watch(kHeap, 100));
-  EXPECT_EQ(side_table::get(kHeap), (SideEntry{kHeap, 100, 0, {}, false, false, true}));
+  EXPECT_EQ(side_table::get(kHeap), (SideEntry{kHeap, 100, 0, {}, false, false, SideEntry::kWatched}));
 }
 
 TEST_F(SideTable, UnsettlesAllAndNothingElse) {
@@ -249,7 +247,7 @@ TEST_F(SideTable, UnsettlesAllAndNothingElse) {
     ASSERT_TRUE(side_table::mark_settled(begin) && side_table::mark_reported(begin));
   }
   side_table::unsettle_all();
-  for (const auto &[begin, entry] : all_entries()) EXPECT_TRUE(entry.watched && entry.reported && !entry.settled);
+  for (const auto &[begin, entry] : all_entries()) EXPECT_EQ(entry.marks, SideEntry::kWatched | SideEntry::kReported);
   EXPECT_EQ(all_entries().size(), 3u);
 }
 
@@ -258,9 +256,9 @@ TEST_F(SideTable, AWatchThatCameTooLateLeavesWhatANewBlockHasPut) {
   side_table::unwatch(kHeap);
   EXPECT_TRUE(all_entries().empty());
   side_table::unwatch(kHeap);
-  const SideEntry news[] = {{kHeap, 100, 5, {7, 3}, false, false, false},
-                            {kHeap, 100, 0, {}, true, false, false},
-                            {kHeap, 100, 0, {}, false, true, false}};
+  const SideEntry news[] = {{kHeap, 100, 5, {7, 3}, false, false, 0},
+                            {kHeap, 100, 0, {}, true, false, 0},
+                            {kHeap, 100, 0, {}, false, true, 0}};
   for (const SideEntry &entry : news) {
     ASSERT_TRUE(side_table::put(entry));
     ASSERT_TRUE(side_table::watch(kHeap, 100));
@@ -281,7 +279,7 @@ TEST_F(SideTable, NeedsNoMoreRoomForEntriesThatComeAndGoEverywhere) {
       live.push_back(begin);
     else
       ASSERT_TRUE(side_table::take(std::exchange(live[random() % kLive], begin)).begin);
-    ASSERT_TRUE(side_table::put({begin, 1, 0, {1}, false, false, false}));
+    ASSERT_TRUE(side_table::put({begin, 1, 0, {1}, false, false, 0}));
   }
   EXPECT_LT(side_table::size() - before, 4 * kLive);
 }
@@ -301,7 +299,7 @@ TEST_F(SideTable, FindsWhatAnotherThreadHasPutWhileNodesMove) {
     for (size_t i = 0; i < kBlocks; ++i) {
       uintptr_t begin = kHeap + (random() % (1 << 20) * kThreads + thread) * 16;
       if (!side_table::get(begin).begin && insist([&] {
-            return side_table::put({begin, round, 0, {1}, false, false, false});
+            return side_table::put({begin, round, 0, {1}, false, false, 0});
           }))
         mine.push_back(begin);
     }
@@ -319,16 +317,16 @@ TEST_F(SideTable, RefusesWhatHasNoRoomAndKeepsTheRest) {
   for (uintptr_t begin = kHeap; refused == 0; begin += 16)
     if (&side_table::shard_of(begin) != &shard)
       continue;
-    else if (side_table::put({begin, 1, 0, {0}, false, false, false}))
+    else if (side_table::put({begin, 1, 0, {0}, false, false, 0}))
       kept.push_back(begin);
     else
       refused = begin;
   EXPECT_EQ(kept.size(), side_table::kEntries);
   EXPECT_FALSE(side_table::watch(refused, 11));
-  EXPECT_TRUE(side_table::put({kept[0], 12, 0, {0}, false, false, false})) << "replacing needs no room";
+  EXPECT_TRUE(side_table::put({kept[0], 12, 0, {0}, false, false, 0})) << "replacing needs no room";
   EXPECT_EQ(side_table::get(kept[0]).size, 12u);
   for (uintptr_t begin : kept) ASSERT_EQ(side_table::take(begin).begin, begin);
-  EXPECT_TRUE(side_table::put({refused, 11, 0, {0}, false, false, false}));
+  EXPECT_TRUE(side_table::put({refused, 11, 0, {0}, false, false, 0}));
   EXPECT_EQ(side_table::take(refused).size, 11u);
 }
 
