@@ -118,8 +118,8 @@ void watch_leaks(const AgentState &agent) {
   for (const PastBlock &block : history.blocks) {
     if (!block.watched && !watch_block(block)) continue;
     bool first_time = block.reported == 1;
-    if ((first_time || (block.reported && !block.watched)) && !side_table::mark_reported(block.begin) && first_time)
-      count_refuted();
+    bool is_marked = !block.reported || (block.watched && !first_time); // or is not to be
+    if (!is_marked && !side_table::mark_reported(block.begin) && first_time) count_refuted();
     if (block.settles) side_table::mark_settled(block.begin);
   }
   sys::unmap_memory(history.blocks.data(), history.blocks.size_bytes());

@@ -52,6 +52,12 @@ std::vector<bool> spared_of_child(Target &target) {
   return spared;
 }
 
+// Whether the next safepoint's reporter is at work now.
+bool await_next_reporter(Target &target) {
+  const pid_t pid = target.process().pid();
+  return eventually([&] { return !has_reporter(pid); }) && eventually([&] { return has_reporter(pid); });
+}
+
 // Shared memory is read only where it could make a difference; and another block in the place of a leaked one is one.
 TEST(SharedMemory, IsReadForWhatWasNotLookedForThereBefore) {
   Target target({program("hidden"), "block_replaced"}, {.interval = "200ms", .more = {"CASTAWAY_KEEP=100"}});
@@ -88,8 +94,7 @@ TEST(SharedMemory, IsReadForWhatCameWhileAProfileWasMade) {
   ASSERT_TRUE(eventually([&] {
     return target.safepoints() > 0 && spared_shared_memory(target.newest()) && target.newest().totals().objects == 1;
   })) << target.process().errors();
-  ASSERT_TRUE(eventually([&] { return !has_reporter(target.process().pid()); }));
-  ASSERT_TRUE(eventually([&] { return has_reporter(target.process().pid()); }));
+  ASSERT_TRUE(await_next_reporter(target));
   provoke(target, "revived");
   EXPECT_TRUE(has_reporter(target.process().pid())) << "too fast";
   next(target); // from before
@@ -266,8 +271,7 @@ TEST(MuchSharedMemory, IsReadForWhatCameWhileAProfileWasMade) {
        .more = {"CASTAWAY_KEEP=1000", "CASTAWAY_SUPPRESSIONS=" + directory.file("slow", slow_to_match(400'000))}});
   target.await_ready();
   ASSERT_TRUE(eventually([&] { return target.safepoints() == 1; }));
-  ASSERT_TRUE(eventually([&] { return !has_reporter(target.process().pid()); }));
-  ASSERT_TRUE(eventually([&] { return has_reporter(target.process().pid()); })); // of the second, which reports it
+  ASSERT_TRUE(await_next_reporter(target)); // of the second, which reports it
   provoke(target, "revived");
   ASSERT_EQ(target.safepoints(), 1) << "too fast";
   std::filesystem::rename(directory.file("none", ""), directory.path() / "slow"); // somebody may be reading it

@@ -4,11 +4,8 @@
 // With `held` the pointer is there for all to see as well; with `fixed` nothing is ever made.
 #include "support.h"
 
-#include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <semaphore.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #include <utility>
 
@@ -26,22 +23,7 @@ void hide(void *pointer, Mode mode) {
 }
 void *unhide() { return reinterpret_cast<void *>(hidden ^ kKey); }
 
-// Waits for the signal, then does what it got as its argument; on a stack that holds no pointer before that.
-void *revive_on_signal(void *revive) {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGUSR1);
-  while (true) {
-    int signal;
-    sigwait(&signals, &signal);
-    reinterpret_cast<void (*)()>(revive)();
-    support::scrub_stack();
-    dprintf(STDOUT_FILENO, "revived\n");
-  }
-}
-void revive_with(void (*revive)()) {
-  support::await_blocked(support::start(revive_on_signal, reinterpret_cast<void *>(revive)));
-}
+void revive_with(void (*revive)()) { support::act_at_signal(revive, "revived"); }
 
 // ---- threads
 
@@ -111,17 +93,10 @@ void **shared_word;
   static int step = 0;
   if (++step == 2) *shared_word = support::kept;
   support::kept = step == 1 ? unhide() : nullptr;
-  if (step < 3) return;
-  pid_t child = fork();
-  if (child == 0) {
-    support::scrub_stack();
-    support::park();
-  }
-  dprintf(STDOUT_FILENO, "child %d\n", child);
+  if (step == 3) support::make_child();
 }
 
-// In the place of the block, another one to which only shared memory points.
-// And then that one is freed.
+// In the place of the block, another one to which only shared memory points; and then that one is freed.
 [[gnu::noinline]] void replace() {
   if (*shared_word) return free(std::exchange(*shared_word, nullptr));
   void *before = unhide();
@@ -131,10 +106,7 @@ void **shared_word;
   *shared_word = now;
 }
 template <size_t shared_bytes, void (*revive)()> void block_in_shared(Mode mode) {
-  void *shared = mmap(nullptr, shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  support::require(shared != MAP_FAILED, "mmap");
-  shared_word = static_cast<void **>(shared);
-  *shared_word = nullptr; // now there is something to read
+  shared_word = support::map_shared(shared_bytes);
   hide(support::take(kSmall), mode);
   revive_with(revive);
 }
@@ -154,9 +126,6 @@ constexpr support::Case kCases[] = {
 } // namespace
 
 int main(int argc, char **argv) {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGUSR1);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  support::block_signal();
   return support::run(argc, argv, {kCases});
 }

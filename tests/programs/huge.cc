@@ -11,11 +11,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <iterator>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <string_view>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <thread>
 #include <unistd.h>
@@ -34,7 +34,7 @@ char *map_huge() {
   return memory;
 }
 
-void add_filter() {
+void filter_scans() {
   constexpr uint32_t kPagemapScan = 0xc0606610;
   sock_filter filter[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
@@ -44,10 +44,7 @@ void add_filter() {
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
-  sock_fprog program = {sizeof filter / sizeof *filter, filter};
-  support::require(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-                       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0,
-                   "seccomp");
+  support::add_filter(filter, std::size(filter));
 }
 
 // The byte that changes, in another small page each time.
@@ -59,7 +56,7 @@ std::atomic<bool> wants_child;
 
 int main(int argc, char **argv) {
   const std::string_view mode = argc > 1 ? argv[1] : "";
-  if (mode == "filtered") add_filter();
+  if (mode == "filtered") filter_scans();
   signal(SIGUSR1, [](int) { wants_child = true; });
   char *memory = map_huge();
   std::atomic<bool> end = false;

@@ -43,9 +43,7 @@ void filter_call(unsigned number, unsigned answer) {
       BPF_STMT(BPF_RET | BPF_K, answer),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
-  sock_fprog program{std::size(code), code};
-  require(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS");
-  require(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0, "seccomp");
+  support::add_filter(code, std::size(code));
 }
 void filter_ptrace(unsigned answer) { filter_call(SYS_ptrace, answer); }
 // What our handler would call.

@@ -6,11 +6,7 @@
 // With `held` the only pointers are in that memory; with `fixed` nothing is lost.
 #include "support.h"
 
-#include <csignal>
-#include <cstdio>
 #include <semaphore.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 namespace {
 
@@ -23,14 +19,7 @@ constexpr size_t kInPlaces = size_t{4000} << 20; // 78 ms, and 40 more where a t
 constexpr size_t kSize = 12'345;
 
 void **shared_words;
-size_t used;
-
-void map_shared(size_t bytes) {
-  void *shared = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  support::require(shared != MAP_FAILED, "mmap");
-  shared_words = static_cast<void **>(shared);
-  shared_words[used++] = nullptr; // now there is something to read
-}
+size_t used = 1; // the first stays empty
 
 [[gnu::noinline]] void *wait_on(void *semaphore) {
   sem_wait(static_cast<sem_t *>(semaphore));
@@ -55,28 +44,6 @@ void map_shared(size_t bytes) {
   lose_block(Mode::leak);
   lose_thread(Mode::leak);
 }
-// A child that loses nothing more, and waits.
-[[gnu::noinline]] void make_child() {
-  pid_t child = fork();
-  if (child == 0) {
-    support::scrub_stack();
-    support::park();
-  }
-  dprintf(STDOUT_FILENO, "child %d\n", child);
-}
-
-void *act_at_signal(void *act) {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGUSR1);
-  while (true) {
-    int signal;
-    sigwait(&signals, &signal);
-    reinterpret_cast<void (*)()>(act)();
-    support::scrub_stack();
-    dprintf(STDOUT_FILENO, "done\n");
-  }
-}
 
 void write_in_places(size_t bytes) {
   constexpr size_t kApart = 2 << 20, kRun = 64 << 10, kPage = 4096;
@@ -86,18 +53,18 @@ void write_in_places(size_t bytes) {
 }
 
 template <size_t shared_bytes> void lose(Mode mode) {
-  map_shared(shared_bytes);
+  shared_words = support::map_shared(shared_bytes);
   if (shared_bytes == kInPlaces) write_in_places(shared_bytes);
   lose_block(mode);
   lose_thread(mode);
-  if (mode == Mode::leak) support::await_blocked(support::start(act_at_signal, reinterpret_cast<void *>(lose_more)));
+  if (mode == Mode::leak) support::act_at_signal(lose_more, "done");
 }
 
 // With SIGUSR1 it forks.
 void lose_and_fork(Mode mode) {
-  map_shared(kSome);
+  shared_words = support::map_shared(kSome);
   lose_block(mode);
-  support::await_blocked(support::start(act_at_signal, reinterpret_cast<void *>(make_child)));
+  support::act_at_signal(support::make_child, "done");
 }
 
 constexpr support::Case kCases[] = {
@@ -110,9 +77,6 @@ constexpr support::Case kCases[] = {
 } // namespace
 
 int main(int argc, char **argv) {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGUSR1);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  support::block_signal();
   return support::run(argc, argv, {kCases});
 }

@@ -1,11 +1,16 @@
 #include "support.h"
 
 #include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -168,6 +173,62 @@ void scrub_stack() {
   char room[16 << 10];
   memset(room, 0, sizeof room);
   asm volatile("" : : "r"(room) : "memory");
+}
+
+namespace {
+
+sigset_t the_signal() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGUSR1);
+  return signals;
+}
+
+const char *said_when_done;
+
+void *await_signals(void *act) {
+  const sigset_t signals = the_signal();
+  while (true) {
+    int signal;
+    sigwait(&signals, &signal);
+    reinterpret_cast<void (*)()>(act)();
+    scrub_stack();
+    dprintf(STDOUT_FILENO, "%s\n", said_when_done);
+  }
+}
+
+} // namespace
+
+void block_signal() {
+  const sigset_t signals = the_signal();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
+
+void act_at_signal(void (*act)(), const char *done) {
+  said_when_done = done;
+  await_blocked(start(await_signals, reinterpret_cast<void *>(act)));
+}
+
+void make_child() {
+  const pid_t child = fork();
+  if (child == 0) {
+    scrub_stack();
+    park();
+  }
+  dprintf(STDOUT_FILENO, "child %d\n", child);
+}
+
+void **map_shared(size_t bytes) {
+  void *shared = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  require(shared != MAP_FAILED, "mmap");
+  *static_cast<void **>(shared) = nullptr; // now there is something to read
+  return static_cast<void **>(shared);
+}
+
+void add_filter(sock_filter *code, size_t count) {
+  sock_fprog program{static_cast<unsigned short>(count), code};
+  require(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS");
+  require(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0, "seccomp");
 }
 
 void require(bool fine, const char *what) {

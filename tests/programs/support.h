@@ -14,6 +14,8 @@
 #include <string_view>
 #include <sys/types.h>
 
+struct sock_filter;
+
 namespace support {
 
 // What becomes of the thing that a case is about. leak: lost, as the bug has it. held: the same, but a root still
@@ -56,6 +58,19 @@ void await_blocked(pid_t tid);
 // Returns once the thread is gone.
 void await_end(pid_t tid);
 pid_t start_blocked(ThreadBody body, void *argument);
+
+// For programs that do something when SIGUSR1 comes: blocks it, in all threads that are still to be made. First in
+// main.
+void block_signal();
+// Whenever it comes, has this done by a thread whose stack holds no pointer before that, which says the line `done`
+// then. Once in a process.
+void act_at_signal(void (*act)(), const char *done);
+// A child that parks; says the line "child PID".
+[[gnu::noinline]] void make_child();
+// Shared memory of which nothing is there but its first page, which holds zeros.
+void **map_shared(size_t bytes);
+// A seccomp filter for all threads of the process.
+void add_filter(sock_filter *code, size_t count);
 
 // Blocks for good without waiting on any memory: a live thread that holds what its stack holds.
 [[gnu::noinline]] void park();
