@@ -11,10 +11,15 @@
 namespace e2e {
 namespace {
 
+// Of the safepoint with this number, which has to be there; its file comes before the newest one's link points to it.
+Profile profile(const Target &target, int number) {
+  return Profile(target.profiles().at(static_cast<size_t>(number) - 1));
+}
+
 // Of the safepoint with this number, in ms; waits for it.
 double time_of(Target &target, int number) {
   EXPECT_TRUE(eventually([&] { return target.safepoints() >= number; })) << target.process().errors();
-  return static_cast<double>(Profile(target.profiles().at(static_cast<size_t>(number) - 1)).data().time_nanos) / 1e6;
+  return static_cast<double>(profile(target, number).data().time_nanos) / 1e6;
 }
 
 // Between safepoints `first` and `last`, from one to the next.
@@ -30,9 +35,7 @@ double now_ms() {
   return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6;
 }
 
-long objects(const Target &target, int number) {
-  return Profile(target.profiles().at(static_cast<size_t>(number) - 1)).totals().objects;
-}
+long objects(const Target &target, int number) { return profile(target, number).totals().objects; }
 
 class Waits : public testing::TestWithParam<const char *> {};
 // poll and select have the kernel write to the program's memory whenever a stop interrupts them.
@@ -79,8 +82,8 @@ TEST(Idle, TheLeastThatRunsIsNoticed) {
   EXPECT_EQ(objects(target, 2), 0);
   EXPECT_EQ(objects(target, 3), 0); // not confirmed yet
   EXPECT_EQ(objects(target, 4), 1);
-  EXPECT_EQ(target.newest().totals().bytes, 1000);
-  expect_nothing_refuted(target.newest());
+  EXPECT_EQ(profile(target, 4).totals().bytes, 1000);
+  expect_nothing_refuted(profile(target, 4));
 }
 
 // With nothing new to be found, a profile is made for who asks.
