@@ -92,7 +92,7 @@ std::vector<uint64_t> Analysis::allocation(uint32_t stack) {
 bool Analysis::confirmed(uint64_t first_safepoint) const {
   const auto now = capture_.number_or("safepoint", 0);
   if (first_safepoint == 0 || first_safepoint > now) return false;
-  return now - first_safepoint + 1 >= capture_.number_or("confirm", kDefaultConfirm);
+  return is_confirmed(first_safepoint, now, capture_.number_or("confirm", kDefaultConfirm));
 }
 
 std::string_view Analysis::module_path(uint64_t address) const {

@@ -27,7 +27,7 @@ uint64_t size_class(uint64_t size) {
 }
 
 Item make_item(const LeakedBlock &block, const LeakContext &context) {
-  bool confirmed = context.safepoint - block.first_safepoint + 1 >= context.confirm;
+  bool confirmed = is_confirmed(block.first_safepoint, context.safepoint, context.confirm);
   uint32_t stack = block.note ? block.note->stack : 0;
   return {size_class(block.size) << 2 | uint64_t{block.indirect} << 1 | uint64_t{confirmed},
           stack,

@@ -421,18 +421,19 @@ PastThread Snapshot::judge(size_t i) {
   now.since_ns = safepoint_.stopped_ns;
   const PastThread *past = history_.find(now.tid);
   std::memcpy(now.name, past && !facts.name[0] ? past->name : facts.name, sizeof now.name);
-  bool leaked = scanner_->verdicts()[i].leaked;
+  const ThreadVerdict &verdict = scanner_->verdicts()[i];
+  bool leaked = verdict.leaked;
   if (leaked) add_state(i, past, now);
   bool same_wait = past && past->word == now.word && past->stack_pointer == now.stack_pointer &&
                    agree(past->registers, now.registers) && agree(past->stack, now.stack);
   if (same_wait && now.word) now.since_ns = past->since_ns;
   uint64_t row = same_wait ? past->first_safepoint : 0;
-  if (leaked && scanner_->in_doubt())
+  if (leaked && scanner_->in_doubt() && !verdict.certain)
     now.first_safepoint = row ? row_of_length(length_of_row(row)) : 0;
   else if (leaked)
     now.first_safepoint = row ? row : safepoint_.number;
   leaked = now.first_safepoint != 0;
-  bool confirmed = leaked && safepoint_.number - now.first_safepoint + 1 >= safepoint_.config->confirm;
+  bool confirmed = leaked && is_confirmed(now.first_safepoint, safepoint_.number, safepoint_.config->confirm);
   now.reported = leaked && (confirmed || safepoint_.trigger != Trigger::periodic || (same_wait && past->reported));
   if (past && past->reported && !(same_wait && leaked)) ++refuted_threads_;
   return now;
@@ -446,7 +447,7 @@ std::span<PastBlock> Snapshot::judge_blocks() {
   for (size_t i = 0; i < leaked.size(); ++i) {
     const PastBlock *past = entry_at(history_.blocks, at, leaked[i].begin);
     bool before = past && past->reported;
-    bool confirmed = safepoint_.number - leaked[i].first_safepoint + 1 >= safepoint_.config->confirm;
+    bool confirmed = is_confirmed(leaked[i].first_safepoint, safepoint_.number, safepoint_.config->confirm);
     all_confirmed_ = all_confirmed_ && confirmed;
     bool reported = before || confirmed || safepoint_.trigger != Trigger::periodic;
     const BlockNote *note = leaked[i].note;

@@ -58,6 +58,9 @@ struct SectionHeader {
 //   question (0xADDRESS or TID, where somebody asked what keeps it alive: the chain section has the answer),
 //   collector (NAME:SECRET, who writes where the output directory refuses this process; only with `castaway run`)
 
+// Whether a row of safepoints that all found the same leak, from `first` up to this one, `now`, is long enough.
+constexpr bool is_confirmed(uint64_t first, uint64_t now, uint64_t confirm) { return now - first + 1 >= confirm; }
+
 // Index of registers in ThreadRecord::registers: DWARF numbers of the psABI. x86-64: rax rdx rcx rbx rsi rdi rbp rsp
 // r8..r15 rip(16). aarch64: x0..x30 sp(31) pc(32).
 inline constexpr size_t kRegisters = 33;

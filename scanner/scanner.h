@@ -40,6 +40,9 @@ struct Question {
 struct ThreadVerdict {
   bool leaked = false;
   Reason reason = Reason::none;
+  // Leaked whatever memory holds: it waits for a thread, that one for another, and so on to a deadlock or to an owner
+  // that has exited.
+  bool certain = false;
   // Heap that leaked threads alone keep alive, each block counted for the first leaked thread, in the image's order,
   // that reaches it: sums over threads are exact.
   uint64_t retained_bytes = 0;
@@ -81,7 +84,8 @@ public:
   std::span<const LeakedBlock> leaked_blocks() const { return leaked_; }
   HeapTotals heap() const { return heap_; }
   // After run(): the late roots could have made more of it live, and were not to be had. Leaked blocks are then only
-  // those that are settled or of Image::past, and of leaked threads only those that were leaked before are known to be.
+  // those that are settled or of Image::past, and of leaked threads only those that were leaked before, or that are
+  // certain to be (ThreadVerdict), are known to be.
   bool in_doubt() const { return in_doubt_; }
   // Whether the block or thread memory at `address` is reachable from what is live (not from leaked threads).
   bool is_live(uintptr_t address) const;

@@ -13,7 +13,7 @@
 
 namespace castaway {
 
-// Fills in `leaked` and `reason`. `paths` is zeroed, one element for each thread.
+// Fills in `leaked`, `reason` and `certain`. `paths` is zeroed, one element for each thread.
 void judge(const Fixpoint &fixpoint, std::span<uint32_t> paths, std::span<ThreadVerdict> verdicts);
 
 // Fills in what each leaked thread retains: what it reaches and neither the live nor a leaked one before it does.

@@ -40,6 +40,12 @@ public:
       if (next == static_cast<int>(thread)) return Reason::deadlock;
     return Reason::behind;
   }
+  // Whether it waits for an end that never comes, however long one follows, and not for whoever reaches some memory.
+  bool certain(size_t thread) const {
+    int at = static_cast<int>(thread);
+    for (size_t steps = 0; steps <= live_.size() && at >= 0; ++steps) at = edge(static_cast<size_t>(at));
+    return !live_[thread] && at != kNone;
+  }
 
   Set live_objects;                // blocks and waiters' memory
   std::vector<Set> retained;       // blocks, by thread

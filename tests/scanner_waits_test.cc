@@ -236,6 +236,7 @@ TEST_P(Edges, FollowTheOtherThread) {
   EXPECT_TRUE(scan.leaked(0) && scan.leaked(1));
   EXPECT_EQ(scan.reason(0), Reason::behind);
   EXPECT_EQ(scan.reason(1), Reason::unreachable);
+  EXPECT_FALSE(scan.certain(0) || scan.certain(1)); // memory could show that it ends
   world.root(owner.words[0].address);
   EXPECT_EQ(Scan(world).leaked_threads(), 0u);
   owner.image.is_waiter = false;
@@ -251,6 +252,7 @@ TEST_P(Edges, ThatFormACycleAreADeadlock) {
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(scan.reason(i), Reason::deadlock) << i;
   EXPECT_EQ(scan.reason(3), Reason::behind);
   EXPECT_EQ(scan.reason(4), Reason::behind);
+  for (size_t i = 0; i < 5; ++i) EXPECT_TRUE(scan.certain(i)) << i;
   EXPECT_TRUE(leaks_of(scan).empty());
   world.threads[1].image.is_main = true;
   EXPECT_EQ(Scan(world).leaked_threads(), 0u);
@@ -282,6 +284,7 @@ TEST(Mutex, OfAnOwnerThatHasExitedIsAbandoned) {
   Scan scan(world);
   EXPECT_EQ(scan.reason(0), Reason::abandoned);
   EXPECT_EQ(scan.reason(1), Reason::behind);
+  EXPECT_TRUE(scan.certain(0) && scan.certain(1));
 }
 
 TEST(Mutex, WithoutAKnownOwnerIsAWordLikeOthers) {

@@ -191,6 +191,7 @@ struct Scan {
 
   bool leaked(size_t thread) const { return scanner.verdicts()[thread].leaked; }
   Reason reason(size_t thread) const { return scanner.verdicts()[thread].reason; }
+  bool certain(size_t thread) const { return scanner.verdicts()[thread].certain; }
   size_t leaked_threads() const {
     size_t count = 0;
     for (const ThreadVerdict &verdict : scanner.verdicts()) count += verdict.leaked;

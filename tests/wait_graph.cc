@@ -152,7 +152,8 @@ Findings by_scanner(const Graph &graph) {
   Findings findings;
   for (auto [number, at] : graph_world.threads) {
     const ThreadVerdict &verdict = scan.scanner.verdicts()[at];
-    findings.threads[number] = {verdict.leaked, verdict.reason, verdict.retained_objects, verdict.retained_bytes};
+    findings.threads[number] = {verdict.leaked, verdict.reason, verdict.certain, verdict.retained_objects,
+                                verdict.retained_bytes};
   }
   for (auto [number, begin] : graph_world.blocks) {
     bool live = scan.scanner.is_live(begin + graph_world.sizes[begin] - 1);
@@ -173,7 +174,8 @@ Findings by_reference(const Graph &graph) {
   for (auto [number, at] : graph_world.threads) {
     uint64_t bytes = 0;
     for (uintptr_t block : reference.retained[at]) bytes += exact(block);
-    findings.threads[number] = {!reference.live(at), reference.reason(at), reference.retained[at].size(), bytes};
+    findings.threads[number] = {!reference.live(at), reference.reason(at), reference.certain(at),
+                                reference.retained[at].size(), bytes};
   }
   for (auto [number, begin] : graph_world.blocks) {
     auto leak = reference.leaks.find(begin);
@@ -188,8 +190,9 @@ namespace {
 
 std::string text(const Findings::OfThread &thread) {
   static constexpr const char *kReasons[] = {"live", "unreachable", "deadlock", "abandoned", "behind"};
-  return std::string(thread.leaked ? "leaked, " : "") + kReasons[static_cast<int>(thread.reason)] + ", retains " +
-         std::to_string(thread.retained_objects) + " blocks, " + std::to_string(thread.retained_bytes) + " bytes";
+  return std::string(thread.leaked ? "leaked, " : "") + (thread.certain ? "certain, " : "") +
+         kReasons[static_cast<int>(thread.reason)] + ", retains " + std::to_string(thread.retained_objects) +
+         " blocks, " + std::to_string(thread.retained_bytes) + " bytes";
 }
 std::string text(const Findings::OfBlock &block) {
   if (!block.leaked) return block.live ? "live" : "retained, or the loader's";

@@ -93,6 +93,7 @@ struct Findings {
   struct OfThread {
     bool leaked;
     Reason reason;
+    bool certain;
     uint64_t retained_objects, retained_bytes;
     bool operator==(const OfThread &) const = default;
   };

@@ -191,6 +191,28 @@ TEST(MuchSharedMemory, IsNotReadAtEachSafepoint) {
   }
 }
 
+// What threads wait for in a deadlock is each other, whatever that memory holds.
+TEST(MuchSharedMemory, DelaysNoDeadlock) {
+  Target target({program("shared"), "deadlock"}, {.interval = "300ms"});
+  target.await_ready();
+  next(target); // may have begun before
+  EXPECT_TRUE(left_unread(next(target)));
+  Profile second = next(target);
+  EXPECT_TRUE(left_unread(second));
+  expect_leaked(second, 2, 0);
+  EXPECT_EQ(second.totals_of("lock_other", {{"reason", "deadlock"}, {"state", "confirmed"}}).threads, 2);
+  expect_leaked(target.snap(), 3, 0); // with one that waits on a semaphore
+  expect_nothing_refuted(next(target));
+}
+
+TEST(MuchSharedMemory, MakesNoDeadlock) {
+  Target target({program("shared"), "deadlock", "fixed"}, {.interval = "300ms"});
+  target.await_ready();
+  next(target); // may have begun before
+  for (int i = 0; i < 2; ++i) expect_nothing_leaked(next(target));
+  expect_nothing_leaked(target.snap());
+}
+
 TEST(MuchSharedMemory, KeepsWhatItHolds) {
   for (const char *mode : {"held", "fixed"}) {
     Target target({program("shared"), "too_much", mode}, {.interval = "100ms"});
