@@ -10,7 +10,7 @@
 #define SLOW_CALLERS_LENGTH HOT+8(%rip)
 #define REAL_MALLOC HOT+16(%rip)
 #define REAL_FREE HOT+24(%rip)
-#define COSTS HOT+32(%rip)
+#define COSTS HOT+36(%rip)
 #define ORIGINS _ZN8castaway8heap_mapE(%rip)
 #define UNTIL_SAMPLE _ZN8castaway11this_threadE
 

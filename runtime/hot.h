@@ -22,7 +22,9 @@ struct Hot {
   // Of real.h; null until they are known.
   void *(*malloc)(size_t);
   void (*free)(void *);
-  // What an allocation takes off the distance to the next recorded one, by class of sizes: see sampling.h.
+  // Sampling (sampling.h): 1 where a class of large sizes is dense or was, and 0 else; and what an allocation takes off
+  // the distance to the next recorded one, by class of small sizes.
+  uint32_t large_are_dense;
   uint32_t costs[HeapMap::kSmallGranules];
 };
 extern Hot hot [[gnu::visibility("hidden")]];

@@ -20,11 +20,7 @@ struct Item {
 };
 
 // Exact up to 128 bytes in steps of 16, then four classes per doubling.
-uint64_t size_class(uint64_t size) {
-  if (size <= 128) return (size + 15) / 16;
-  int top = 63 - __builtin_clzll(size - 1);
-  return static_cast<uint64_t>(top) * 4 + (((size - 1) >> (top - 2)) & 3);
-}
+uint64_t size_class(uint64_t size) { return size <= 128 ? (size + 15) / 16 : sampling::quarter_of(size); }
 
 Item make_item(const LeakedBlock &block, const LeakContext &context) {
   bool confirmed = is_confirmed(block.first_safepoint, context.safepoint, context.confirm);

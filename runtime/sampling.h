@@ -2,26 +2,39 @@
 // for sizes of which too little is known.
 //
 // Totals of leaked memory are exact, by size; whose it is, is what recorded stacks say. Where blocks of a size are
-// leaked and none of them has a stack, that size becomes dense: from then on each of its allocations costs as much as a
-// few KiB. So a slow leak of small blocks is attributed soon, beside whatever traffic of other sizes. Traffic of the
-// same size would make that dear; a dense size that is recorded too often becomes less dense at once.
+// leaked and none of them has a stack, that size becomes dense: from then on each of its allocations costs several
+// times as much. So a slow leak is attributed soon, beside whatever traffic of other sizes. Traffic of the same size
+// would make that dear; a dense size that is recorded too often becomes less dense at once.
 //
-// What is recorded with a different probability than another block of its size has to weigh accordingly: weight().
+// What is recorded with a different probability than another block of its size has to weigh accordingly:
+// count_recorded().
 //
-// Context: cost() and weight() HOOK, thread-safe; densify() in the agent.
+// Context: cost() and count_recorded() HOOK, thread-safe; densify() in the agent.
 #pragma once
 
 #include "runtime/hot.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 namespace castaway::sampling {
 
-// Sizes up to HeapMap::kSmallBytes, in steps of a granule; class 0 is 1 to 16 bytes. Larger ones, and empty ones, are
-// in none: they cost what they are.
-inline constexpr size_t kClasses = HeapMap::kSmallGranules;
-inline size_t class_of(size_t size) { return (size - 1) >> HeapMap::kGranuleBits; }
+// Sizes up to HeapMap::kSmallBytes are in classes by granules; class 0 is 1 to 16 bytes. Larger ones, up to 64 MiB,
+// have four classes per doubling. Still larger ones, and empty ones, are in none: they cost what they are.
+inline constexpr size_t kSmallClasses = HeapMap::kSmallGranules, kLargeClasses = 64,
+                        kClasses = kSmallClasses + kLargeClasses;
+inline size_t small_class_of(size_t size) { return (size - 1) >> HeapMap::kGranuleBits; }
+// Of sizes from 8 on: the quarter of a doubling in which it lies, counted on without end.
+inline size_t quarter_of(size_t size) {
+  auto top = static_cast<size_t>(63 - __builtin_clzll(size - 1));
+  return top * 4 + (((size - 1) >> (top - 2)) & 3);
+}
+inline constexpr size_t kFirstQuarter = 10 * 4; // of 1025 to 1280 bytes
+inline size_t class_of(size_t size) {
+  if (small_class_of(size) < kSmallClasses || size == 0) return small_class_of(size);
+  return std::min(kSmallClasses + quarter_of(size) - kFirstQuarter, kClasses);
+}
 
 // A set of classes.
 struct Classes {
@@ -32,10 +45,19 @@ struct Classes {
 
 // What an allocation takes off the distance to the next recorded one, in bytes. Read and written without order, each
 // class by itself.
-[[gnu::always_inline]] inline uint32_t cost_of_class(size_t index) {
-  return __atomic_load_n(&hot.costs[index], __ATOMIC_RELAXED);
+[[gnu::always_inline]] inline uint32_t cost_of_class(size_t small) {
+  return __atomic_load_n(&hot.costs[small], __ATOMIC_RELAXED);
 }
-inline uint64_t cost(size_t size) { return class_of(size) < kClasses ? cost_of_class(class_of(size)) : size; }
+// Whether there are large sizes that cost more than they are.
+[[gnu::always_inline]] inline bool large_are_dense() {
+  return __builtin_expect(__atomic_load_n(&hot.large_are_dense, __ATOMIC_RELAXED), 0);
+}
+// Of a size that is not small.
+uint64_t cost_of_large(size_t size);
+inline uint64_t cost(size_t size) {
+  if (small_class_of(size) < kSmallClasses) return cost_of_class(small_class_of(size));
+  return large_are_dense() ? cost_of_large(size) : size;
+}
 
 // An allocation of `size` bytes is being recorded, where one per `every` bytes is on average: how many allocations like
 // it one that is recorded stands for. `now_ns`: CLOCK_MONOTONIC.

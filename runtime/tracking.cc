@@ -55,7 +55,7 @@ constexpr int64_t kEach = -1; // as until_sample: each allocation takes the slow
 }
 
 // Whether the allocation that has just brought until_sample down to where it is gets recorded.
-bool is_sampled(ThreadState &thread) {
+[[gnu::always_inline]] inline bool is_sampled(ThreadState &thread) {
   if (thread.until_sample >= 0) return false;
   if (thread.random == 0) {
     thread.random = (sys::now_ns() ^ reinterpret_cast<uintptr_t>(&thread)) * 0x9e3779b97f4a7c15u | 1;
@@ -149,14 +149,22 @@ namespace {
   return block;
 }
 
+[[gnu::always_inline]] inline void *note_large(void *block, size_t size, uint64_t cost, const void *caller) {
+  bool plain = (this_thread.until_sample -= static_cast<int64_t>(cost)) >= 0;
+  bool noted = plain && heap_map.insert_present(reinterpret_cast<uintptr_t>(block), size);
+  return noted ? block : note_rarely(block, size, caller);
+}
+[[gnu::noinline]] void *note_dense(void *block, size_t size, const void *caller) {
+  return note_large(block, size, sampling::cost(size), caller);
+}
+
 } // namespace
 
 [[gnu::hot]] void *note_slowly(void *block, size_t size, const void *caller) {
+  bool small = sampling::small_class_of(size) < sampling::kSmallClasses;
+  if (small || is_slow_caller(caller)) return note_rarely(block, size, caller);
   // A large one is not rare, and an empty one no trouble.
-  if (sampling::class_of(size) < sampling::kClasses || is_slow_caller(caller)) return note_rarely(block, size, caller);
-  auto begin = reinterpret_cast<uintptr_t>(block);
-  bool plain = (this_thread.until_sample -= static_cast<int64_t>(size)) >= 0;
-  return plain && heap_map.insert_present(begin, size) ? block : note_rarely(block, size, caller);
+  return sampling::large_are_dense() ? note_dense(block, size, caller) : note_large(block, size, size, caller);
 }
 
 RecordedStack sample_stack(size_t size) {

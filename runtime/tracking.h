@@ -59,8 +59,8 @@ void *note_slowly(void *block, size_t size, const void *caller);
 // The usual case of note_block(): a small block, not empty, of which nothing is recorded. False where it is not the
 // usual case, and only the cost of a small one is taken off.
 [[gnu::always_inline]] inline bool note_plain(void *block, size_t size) {
-  size_t index = sampling::class_of(size);
-  bool plain = index < sampling::kClasses && (this_thread.until_sample -= sampling::cost_of_class(index)) >= 0;
+  size_t index = sampling::small_class_of(size);
+  bool plain = index < sampling::kSmallClasses && (this_thread.until_sample -= sampling::cost_of_class(index)) >= 0;
   return __builtin_expect(plain && heap_map.insert_small(reinterpret_cast<uintptr_t>(block), size), 1);
 }
 

@@ -86,12 +86,18 @@ TEST(LeakRecords, TellWhatSizesAreNotRecorded) {
   leaks.add(16);
   leaks.add(1760);
   leaks.add(1761);
+  leaks.add(2048);
+  leaks.add(3000, 1);
+  leaks.add(3072);
+  leaks.add(8192);
+  leaks.add(size_t{64} << 20);
+  leaks.add((size_t{64} << 20) + 1);
   leaks.add_noted_without_stack(200);
   sampling::Classes classes = unrecorded_sizes(leaks.blocks());
   std::vector<size_t> found;
   for (size_t i = 0; i < sampling::kClasses; ++i)
     if (classes.has(i)) found.push_back(i);
-  EXPECT_EQ(found, (std::vector<size_t>{0, 4, 12, 109}));
+  EXPECT_EQ(found, (std::vector<size_t>{0, 4, 12, 109, 112, 113, 121, 173}));
 }
 
 TEST(LeakRecords, OfAClassWithoutAnyStackGoToStackZero) {

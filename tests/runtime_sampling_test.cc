@@ -25,6 +25,19 @@ TEST(Sampling, CostsAreSizesInGranules) {
   EXPECT_EQ(sampling::cost(0), 0u);
 }
 
+TEST(Sampling, LargeSizesAreFourClassesADoubling) {
+  const size_t of_4k = sampling::class_of(4096);
+  EXPECT_EQ(sampling::class_of(3585), of_4k);
+  EXPECT_EQ(sampling::class_of(4097), of_4k + 1);
+  EXPECT_EQ(sampling::class_of(5120), of_4k + 1);
+  EXPECT_EQ(sampling::class_of(5121), of_4k + 2);
+  EXPECT_EQ(sampling::class_of(8192), of_4k + 4);
+  EXPECT_EQ(sampling::class_of(size_t{64} << 20), sampling::kClasses - 1);
+  EXPECT_GE(sampling::class_of((size_t{64} << 20) + 1), sampling::kClasses);
+  EXPECT_GE(sampling::class_of(SIZE_MAX), sampling::kClasses);
+  EXPECT_GE(sampling::class_of(0), sampling::kClasses);
+}
+
 TEST(Sampling, ARecordedOneStandsForAsManyAsItIsUnlikely) {
   EXPECT_EQ(sampling::count_recorded(128, kEvery, 0), kEvery / 128);
   EXPECT_EQ(sampling::count_recorded(113, kEvery, 0), kEvery / 128);
@@ -42,6 +55,21 @@ TEST(Sampling, DenseSizesCostMoreEachTime) {
   EXPECT_EQ(sampling::cost(200), kEvery / 32);
   for (int i = 0; i < 40; ++i) sampling::densify(only(200), uint64_t{1} << 40);
   EXPECT_EQ(sampling::cost(200), UINT32_MAX);
+}
+
+TEST(Sampling, DenseLargeSizesCostSeveralTimesTheirOwn) {
+  sampling::densify(only(10'000), kEvery);
+  EXPECT_EQ(sampling::cost(10'000), 8 * 10'240u);
+  EXPECT_EQ(sampling::cost(8'193), 8 * 10'240u);
+  EXPECT_EQ(sampling::cost(8'192), 8'192u);
+  EXPECT_EQ(sampling::cost(10'241), 10'241u);
+  EXPECT_EQ(sampling::count_recorded(10'000, kEvery, 0), kEvery / (8 * 10'240));
+  EXPECT_EQ(sampling::count_recorded(10'241, kEvery, 0), kEvery / 10'241);
+  sampling::densify(only(10'000), kEvery);
+  EXPECT_EQ(sampling::cost(10'000), 16 * 10'240u);
+  for (int i = 0; i < 100'000; ++i) sampling::count_recorded(10'000, kEvery, kSecond);
+  EXPECT_EQ(sampling::cost(10'000), 10'000u) << "never less than their own";
+  EXPECT_EQ(sampling::cost(9'000), 9'000u);
 }
 
 TEST(Sampling, WhatIsRecordedTooOftenIsLessDense) {

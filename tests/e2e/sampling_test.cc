@@ -6,11 +6,17 @@
 namespace e2e {
 namespace {
 
-// So that nothing is recorded by chance: some ten thousand blocks are leaked here, of which one in 16 million would be.
-const Settings kSparse{.interval = "500ms", .sample_bytes = "1073741824"};
+// So that nothing is recorded by chance: some thousand blocks are leaked here, and of the large ones one in seven
+// million would be.
+const Settings kSparse{.interval = "500ms", .sample_bytes = "68719476736"};
 
-TEST(Sampling, FindsTheLineOfASlowLeak) {
-  Target target({program("drip"), "leak"}, kSparse);
+class SlowLeak : public testing::TestWithParam<long> {
+protected:
+  std::string size_ = std::to_string(GetParam());
+};
+
+TEST_P(SlowLeak, HasItsLineSoon) {
+  Target target({program("drip"), "leak", size_}, kSparse);
   target.await_ready();
   ASSERT_TRUE(eventually([&] { return target.safepoints() >= 2; })) << target.process().errors();
   Profile first(target.profiles()[1]); // what is leaked at the first is confirmed by the second
@@ -19,18 +25,19 @@ TEST(Sampling, FindsTheLineOfASlowLeak) {
   EXPECT_TRUE(eventually([&] { return target.newest().totals_of("drip").objects > 0; })) << target.newest().text();
   Profile last = target.newest();
   EXPECT_EQ(last.totals_of("drip").objects, last.totals().objects) << last.text(); // all of this size are its
-  EXPECT_EQ(last.totals_of("drip").bytes, 64 * last.totals().objects) << last.text();
+  EXPECT_EQ(last.totals_of("drip").bytes, GetParam() * last.totals().objects) << last.text();
   EXPECT_EQ(last.totals_of("traffic").objects, 0) << last.text();
   target.expect_clean_end();
 }
 
-TEST(Sampling, FindsNothingWhereNothingIsLeaked) {
-  Target target({program("drip"), "fixed"}, kSparse);
+TEST_P(SlowLeak, IsNoneWhereNothingIsLeaked) {
+  Target target({program("drip"), "fixed", size_}, kSparse);
   target.await_ready();
   ASSERT_TRUE(eventually([&] { return target.safepoints() >= 5; })) << target.process().errors();
   expect_nothing_leaked(target.newest());
   target.expect_clean_end();
 }
+INSTANTIATE_TEST_SUITE_P(Sampling, SlowLeak, testing::Values(64, 10'000), testing::PrintToStringParamName());
 
 } // namespace
 } // namespace e2e

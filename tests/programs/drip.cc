@@ -1,4 +1,4 @@
-// A slow leak of small blocks beside much other traffic: `drip leak`, or `drip fixed`. Ends when its input does.
+// A slow leak of blocks beside much other traffic: `drip leak SIZE`, or `drip fixed SIZE`. Ends when its input does.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -10,8 +10,8 @@ namespace {
 
 void *volatile kept;
 
-[[gnu::noinline]] void drip(bool leak) {
-  kept = malloc(64);
+[[gnu::noinline]] void drip(bool leak, size_t size) {
+  kept = malloc(size);
   if (!leak) free(kept);
   kept = nullptr;
 }
@@ -28,9 +28,10 @@ void *volatile kept;
 
 int main(int argc, char **argv) {
   bool leak = argc > 1 && strcmp(argv[1], "leak") == 0;
-  std::thread([leak] {
+  const size_t size = argc > 2 ? strtoul(argv[2], nullptr, 10) : 64;
+  std::thread([leak, size] {
     while (true) {
-      drip(leak);
+      drip(leak, size);
       traffic();
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
