@@ -6,10 +6,14 @@
 // times as much. So a slow leak is attributed soon, beside whatever traffic of other sizes. Traffic of the same size
 // would make that dear; a dense size that is recorded too often becomes less dense at once.
 //
+// A thread that goes on allocating a lot has fewer recorded than its bytes would have. In a program that does much else
+// between two of them each finds all that it needs out of the cache, and takes 2 us: of what hooks took of a busy
+// PostgreSQL server that was a third.
+//
 // What is recorded with a different probability than another block of its size has to weigh accordingly:
 // count_recorded().
 //
-// Context: cost() and count_recorded() HOOK, thread-safe; densify() in the agent.
+// Context: HOOK, thread-safe, but a Pace is one thread's; densify() in the agent.
 #pragma once
 
 #include "runtime/hot.h"
@@ -58,6 +62,24 @@ inline uint64_t cost(size_t size) {
   if (small_class_of(size) < kSmallClasses) return cost_of_class(small_class_of(size));
   return large_are_dense() ? cost_of_large(size) : size;
 }
+
+// How far apart the recorded allocations of a thread are. All zero before the first.
+struct Pace {
+  uint64_t mean = 0; // of the distance that was drawn last, in bytes; that is what the next recorded one weighs by
+  uint64_t lately = 0, last_ns = 0;
+
+  // One was recorded. The mean of the distance to the next: `every`, or that doubled so often, six times at most, that
+  // for long a thread has no more of them than 31 MB in a second would have; but all that the first GiB would have.
+  uint64_t go_on(uint64_t every, uint64_t now_ns) {
+    constexpr uint64_t kBurst = uint64_t{1} << 30, kDoubles = uint64_t{1} << 27, kMostDoublings = 6;
+    constexpr int kNsPerByte = 5; // its logarithm
+    lately -= std::min(lately, (now_ns - last_ns) >> kNsPerByte);
+    last_ns = now_ns;
+    lately += every;
+    uint64_t doublings = lately <= kBurst ? 0 : 1 + (lately - kBurst) / kDoubles;
+    return every << std::min(doublings, kMostDoublings);
+  }
+};
 
 // An allocation of `size` bytes is being recorded, where one per `every` bytes is on average: how many allocations like
 // it one that is recorded stands for. `now_ns`: CLOCK_MONOTONIC.

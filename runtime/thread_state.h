@@ -5,6 +5,7 @@
 // reads it at the thread pointer + thread_state_offset().
 #pragma once
 
+#include "runtime/sampling.h"
 #include "scanner/image.h"
 
 #include <cstddef>
@@ -19,6 +20,7 @@ struct ThreadState {
   // which draws.
   int64_t until_sample = -1;
   uint64_t random = 0; // 0 until seeded
+  sampling::Pace pace;
   // Set while a block is known to nobody: its old entry is gone, its new one not yet made. The tracer lets such a
   // thread run on until it is out.
   volatile uint32_t in_transition = 0;

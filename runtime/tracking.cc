@@ -48,28 +48,31 @@ double exponential(uint64_t &state) {
 
 constexpr int64_t kEach = -1; // as until_sample: each allocation takes the slow path
 
+bool all_recorded() { return tracking.starting || tracking.sample_bytes <= 1; }
+
 // Draws the distance to the next recorded allocation: a Poisson process over allocated bytes.
 [[gnu::hot]] int64_t draw(ThreadState &thread) {
-  if (tracking.starting || tracking.sample_bytes <= 1) return kEach;
-  return static_cast<int64_t>(exponential(thread.random) * static_cast<double>(tracking.sample_bytes)) + 1;
+  if (all_recorded()) return kEach;
+  return static_cast<int64_t>(exponential(thread.random) * static_cast<double>(thread.pace.mean)) + 1;
 }
 
-// Whether the allocation that has just brought until_sample down to where it is gets recorded.
+// Whether the allocation that has just brought until_sample down to where it is has to be recorded.
 [[gnu::always_inline]] inline bool is_sampled(ThreadState &thread) {
   if (thread.until_sample >= 0) return false;
-  if (thread.random == 0) {
-    thread.random = (sys::now_ns() ^ reinterpret_cast<uintptr_t>(&thread)) * 0x9e3779b97f4a7c15u | 1;
-    thread.until_sample += draw(thread);
-    if (thread.until_sample >= 0) return false;
-  }
-  thread.until_sample = draw(thread);
-  return true;
+  if (thread.random != 0) return true;
+  thread.random = (sys::now_ns() ^ reinterpret_cast<uintptr_t>(&thread)) * 0x9e3779b97f4a7c15u | 1;
+  thread.pace.mean = tracking.sample_bytes;
+  thread.until_sample += draw(thread);
+  return thread.until_sample < 0;
 }
 
-// The stack of an allocation that is_sampled().
-RecordedStack record_sampled(size_t size, uint64_t now_ns) {
-  bool all = tracking.starting || tracking.sample_bytes <= 1;
-  return {record_own_stack(), all ? 1 : sampling::count_recorded(size, tracking.sample_bytes, now_ns)};
+// The stack of an allocation that is_sampled(); draws the next distance.
+[[gnu::always_inline]] inline RecordedStack record_sampled(ThreadState &thread, size_t size, uint64_t now_ns) {
+  if (all_recorded()) return thread.until_sample = kEach, RecordedStack{record_own_stack(), 1};
+  uint64_t mean = thread.pace.mean;
+  thread.pace.mean = thread.pace.go_on(tracking.sample_bytes, now_ns);
+  thread.until_sample = draw(thread);
+  return {record_own_stack(), sampling::count_recorded(size, mean, now_ns)};
 }
 
 // An entry that must not be missing: its shard's lock may be held by a thread that is not running.
@@ -141,7 +144,7 @@ namespace {
     thread.until_sample = kEach; // the next one comes this way too
   } else if (!entry.loader && is_sampled(thread)) {
     entry.time_ns = coarse_now_ns();
-    entry.stack = record_sampled(size, entry.time_ns);
+    entry.stack = record_sampled(thread, size, entry.time_ns);
   }
   bool matters = entry.loader || entry.ignored; // without its entry it could be reported
   bool flagged = matters ? put_surely(entry) : entry.stack.id != 0 && side_table::put(entry);
@@ -170,7 +173,7 @@ namespace {
 RecordedStack sample_stack(size_t size) {
   ThreadState &thread = this_thread;
   thread.until_sample -= static_cast<int64_t>(sampling::cost(size));
-  return is_sampled(thread) ? record_sampled(size, coarse_now_ns()) : RecordedStack{};
+  return is_sampled(thread) ? record_sampled(thread, size, coarse_now_ns()) : RecordedStack{};
 }
 
 [[gnu::hot]] void forget_flagged(uintptr_t begin) {

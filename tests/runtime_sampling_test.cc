@@ -2,6 +2,7 @@
 #include "runtime/sampling.h"
 
 #include <gtest/gtest.h>
+#include <vector>
 
 namespace castaway {
 namespace {
@@ -70,6 +71,46 @@ TEST(Sampling, DenseLargeSizesCostSeveralTimesTheirOwn) {
   for (int i = 0; i < 100'000; ++i) sampling::count_recorded(10'000, kEvery, kSecond);
   EXPECT_EQ(sampling::cost(10'000), 10'000u) << "never less than their own";
   EXPECT_EQ(sampling::cost(9'000), 9'000u);
+}
+
+// How many a thread records in each of so many seconds in which it allocates so many bytes, with the mean as distance.
+std::vector<int> recorded(sampling::Pace &pace, uint64_t bytes_per_second, int seconds) {
+  std::vector<int> counts(static_cast<size_t>(seconds));
+  double second = 0; // since the first
+  if (pace.mean == 0) pace.mean = kEvery;
+  while (true) {
+    second += static_cast<double>(pace.mean) / static_cast<double>(bytes_per_second);
+    if (second >= seconds) return counts;
+    ++counts[static_cast<size_t>(second)];
+    pace.mean = pace.go_on(kEvery, pace.last_ns + kSecond * pace.mean / bytes_per_second);
+  }
+}
+
+TEST(Sampling, AThreadThatAllocatesLittleHasOneRecordedPerMean) {
+  sampling::Pace pace;
+  for (int count : recorded(pace, 30'000'000, 60)) EXPECT_NEAR(count, 57, 1);
+  EXPECT_EQ(pace.mean, kEvery);
+}
+
+TEST(Sampling, AThreadThatAllocatesMuchHasNoMoreForLong) {
+  sampling::Pace pace;
+  const std::vector<int> counts = recorded(pace, 1'000'000'000, 90);
+  EXPECT_NEAR(counts[0], 1907, 2);
+  for (int second = 60; second < 90; ++second) EXPECT_NEAR(counts[static_cast<size_t>(second)], 60, 20) << second;
+  EXPECT_GE(pace.mean, 16 * kEvery);
+  recorded(pace, 1'000'000, 100); // and then little
+  EXPECT_EQ(pace.mean, kEvery);
+}
+
+TEST(Sampling, AThreadThatAllocatesWhatItCanHasSome) {
+  sampling::Pace pace;
+  EXPECT_NEAR(recorded(pace, 10'000'000'000, 60).back(), 298, 2);
+}
+
+TEST(Sampling, ABurstIsRecordedAsAny) {
+  sampling::Pace pace;
+  for (int i = 0; i < 2048; ++i) EXPECT_EQ(pace.go_on(kEvery, 0), kEvery);
+  EXPECT_EQ(pace.go_on(kEvery, 0), 2 * kEvery);
 }
 
 TEST(Sampling, WhatIsRecordedTooOftenIsLessDense) {

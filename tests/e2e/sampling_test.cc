@@ -39,5 +39,17 @@ TEST_P(SlowLeak, IsNoneWhereNothingIsLeaked) {
 }
 INSTANTIATE_TEST_SUITE_P(Sampling, SlowLeak, testing::Values(64, 10'000), testing::PrintToStringParamName());
 
+// Of some 2500 recorded stacks those behind the torrent are 40. Each stands for 64 times as many blocks.
+TEST(Sampling, FewerStacksWeighMore) {
+  Target target({program("torrent")}, {.sample_bytes = "524288"});
+  target.await_ready();
+  Profile profile = target.snap();
+  EXPECT_EQ(profile.totals().objects, 40'000) << profile.text();
+  EXPECT_EQ(profile.totals_of("lose_before").objects + profile.totals_of("lose_after").objects, 40'000);
+  EXPECT_GT(profile.totals_of("lose_after").objects, 12'000);
+  EXPECT_LT(profile.totals_of("lose_after").objects, 28'000);
+  target.expect_clean_end();
+}
+
 } // namespace
 } // namespace e2e
