@@ -23,6 +23,11 @@ const Word *page_of(const Word *word) {
   return reinterpret_cast<const Word *>(reinterpret_cast<uintptr_t>(word) & ~(kPage - 1));
 }
 
+// Where to fetch from. A leaf without blocks has no tables, and a place in none is no pointer's sum.
+template <typename T> [[gnu::always_inline]] inline const void *place_in(const T *table, size_t index) {
+  return reinterpret_cast<const void *>(reinterpret_cast<uintptr_t>(table) + index * sizeof(T));
+}
+
 // Of a granule, counted from the beginning of its leaf.
 size_t window_of(const Leaf &leaf, size_t granule) {
   return leaf.number * WindowQueue::kPerLeaf + granule / WindowQueue::kGranules;
@@ -98,7 +103,7 @@ template <Phase P> inline void Marker::append(uintptr_t word) {
 inline void Marker::fetch(size_t count) {
   for (; count > 0; --count) {
     uintptr_t address = addresses_[fetched_++];
-    __builtin_prefetch(objects_->leaf(address).states + HeapMap::granule_in_leaf(address) / 64, 1);
+    __builtin_prefetch(place_in(objects_->leaf(address).states, HeapMap::granule_in_leaf(address) / 64), 1);
   }
 }
 
@@ -107,7 +112,7 @@ inline void Marker::fetch(size_t count) {
 // and drops calls of it.
 [[gnu::always_inline]] inline void Marker::fetch_object(Object object) const {
   if (object & kIndexed) return;
-  __builtin_prefetch(objects_->leaf(object).codes + HeapMap::granule_in_leaf(object));
+  __builtin_prefetch(place_in(objects_->leaf(object).codes, HeapMap::granule_in_leaf(object)));
   constexpr int kReads = 0, kSecondLevel = 2;
   __builtin_prefetch(reinterpret_cast<const void *>(object), kReads, kSecondLevel);
   __builtin_prefetch(reinterpret_cast<const void *>(object + kLine - 1), kReads, kSecondLevel);

@@ -19,18 +19,24 @@ using Gather = PointerFilter::Gather;
 // Words looked at together in the plain version: all of them are dropped with one branch, or none.
 constexpr size_t kGroup = 4;
 
+// How many there are. (A sum of `at` and more than that would be no pointer.)
+[[gnu::always_inline]] inline size_t words_from(const Word *at, const Word *end) {
+  return static_cast<size_t>(end - at);
+}
+
 size_t gather_plain(const PointerFilter &filter, const Word *&at, const Word *end, uintptr_t *out, size_t room) {
   size_t count = 0;
   auto append = [&](uintptr_t address) { // no branch
     out[count] = address;
     count += filter.passes(address);
   };
-  for (; at + kGroup <= end && count + PointerFilter::kSlack <= room; at += kGroup) {
+  for (; words_from(at, end) >= kGroup && count + PointerFilter::kSlack <= room; at += kGroup) {
     int any = 0;
     for (size_t i = 0; i < kGroup; ++i) any |= filter.passes(address_in(at[i]));
     for (size_t i = 0; any && i < kGroup; ++i) append(address_in(at[i]));
   }
-  for (; at < end && at + kGroup > end && count + PointerFilter::kSlack <= room; ++at) append(address_in(*at));
+  for (; at < end && words_from(at, end) < kGroup && count + PointerFilter::kSlack <= room; ++at)
+    append(address_in(*at));
   return count;
 }
 
@@ -59,7 +65,7 @@ constexpr Moves kMoves;
   const __m256i hole_limit =
       _mm256_set1_epi64x(static_cast<int64_t>(static_cast<uint64_t>(kHalf) + filter.hole_size()));
   size_t count = 0;
-  for (; at + 4 <= end && count + PointerFilter::kSlack <= room; at += 4) {
+  for (; words_from(at, end) >= 4 && count + PointerFilter::kSlack <= room; at += 4) {
     __m256i addresses = _mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(at)), mask);
     __m256i inside = _mm256_cmpgt_epi64(limit, _mm256_add_epi64(addresses, bias));
     __m256i in_hole = _mm256_cmpgt_epi64(hole_limit, _mm256_add_epi64(addresses, hole_bias));
@@ -70,7 +76,7 @@ constexpr Moves kMoves;
     _mm256_storeu_si256(reinterpret_cast<__m256i *>(out + count), _mm256_permutevar8x32_epi32(addresses, moves));
     count += static_cast<size_t>(__builtin_popcount(static_cast<unsigned>(found)));
   }
-  for (; at < end && at + 4 > end && count + PointerFilter::kSlack <= room; ++at) {
+  for (; at < end && words_from(at, end) < 4 && count + PointerFilter::kSlack <= room; ++at) {
     out[count] = address_in(*at);
     count += filter.passes(out[count]);
   }
