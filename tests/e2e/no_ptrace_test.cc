@@ -68,6 +68,7 @@ TEST(NoPtraceTraced, UnderGdb) {
   Command command{{"gdb",    "-batch",
                    "-ex",    "set confirm off",
                    "-ex",    "set startup-with-shell off",
+                   "-ex",    "set print thread-events off", // in the midst of the program's lines
                    "-ex",    "set environment LD_PRELOAD " + runtime_library(),
                    "-ex",    "set environment CASTAWAY_OUTPUT " + output,
                    "-ex",    "set environment CASTAWAY_INTERVAL 100ms",
