@@ -412,7 +412,7 @@ def sync(bench):
 
 def visit_server(bench, name, seconds, interval, up, phases):
     """{key: number} for each phase of one visit to both servers at once, which are up for so many seconds before the
-    load begins, and a phase so many after that; none where one is broken."""
+    load begins, and a phase so many after that; none where one is broken. `start` is the same in all of them."""
     out = bench.new_directory()
     out.chmod(0o777)
     turns = Turns(phases[0], phases[-1] - phases[0] + seconds)
@@ -420,7 +420,8 @@ def visit_server(bench, name, seconds, interval, up, phases):
     try:
         served = visit_both(bench.build, name, turns, up, [bench.build / "bin/castaway", "run", "--"], settings)
         safepoints = safepoint_times(out / "profiles")
-        return [compare(turns.between(phase - phases[0], seconds), *served, safepoints) for phase in phases]
+        return [{"start": str(out), **compare(turns.between(phase - phases[0], seconds), *served, safepoints)}
+                for phase in phases]
     except (Broken, BrokenBarrierError, OSError, ValueError, KeyError, statistics.StatisticsError) as broken:
         bench.remark(f"{name}: {' '.join(str(broken).split())[:300]}")
         return []
@@ -457,44 +458,49 @@ def servers(bench):
                                          for _ in range(bench.choose(1, VISITS[name]))]
             for i, title in enumerate(phases):
                 of_rows[title] = [phases_found[i] for phases_found in visits if phases_found]
-        if len(of_rows) > 1 and not missing:
-            share_outside_ratio(bench, name, interval, of_rows)
+        outside = outside_ratio(bench, name, interval, of_rows) if len(of_rows) > 1 and not missing else None
         for title, visits in of_rows.items():
-            table.rows.append([title, *server_cells(bench, table, title, visits)])
+            table.rows.append([title, *server_cells(bench, table, title, visits, outside)])
     return [table]
 
 
-def share_outside_ratio(bench, name, interval, of_rows):
-    """Outside of safepoints a server runs the same code in each row, and two plain ones differ by 4 % from one start to
-    the next. So each row is given what all starts say of it, and some more that are only for that."""
-    short = [visit_server(bench, name, 4, interval, 0, [WARM_UP]) for _ in range(bench.choose(1, SHORT_VISITS))]
-    all_visits = [visit for visits in of_rows.values() for visit in visits] + [found[0] for found in short if found]
-    values = sorted(visit["outside_ratio"] for visit in all_visits)
+def outside_ratio(bench, name, interval, of_rows):
+    """Outside of safepoints a server does the same in each row, and two plain ones differ by 4 % from one start to the
+    next. So all starts say what that ratio is, and some more that are only for that. (These are short. A server's
+    first seconds cost it a little more: all allocations have their chance to be recorded.)"""
+    visits = [visit_server(bench, name, 4, interval, 0, [WARM_UP]) for _ in range(bench.choose(1, SHORT_VISITS))]
+    starts = {}  # the phases of each
+    for visit in [visit for visits in of_rows.values() for visit in visits] + [found[0] for found in visits if found]:
+        starts.setdefault(visit["start"], []).append(visit["outside_ratio"])
+    values = sorted(statistics.mean(phases) for phases in starts.values())
     if not values:
-        return
+        return None
     error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0
     mean = statistics.mean(values)
-    bench.remark(f"{name}: throughput outside of safepoints, all rows and {len(short)} short visits: "
+    bench.remark(f"{name}: throughput outside of safepoints, by each start: "
                  f"{', '.join(f'{value:.3f}' for value in values)}; mean {mean:.4f}, standard error {error:.4f}. That is "
-                 f"each row's ratio outside.")
-    for visit in (visit for visits in of_rows.values() for visit in visits):
-        visit["ratio"] *= mean / visit["outside_ratio"]
-        visit["outside_ratio"] = mean
+                 f"the ratio outside of each row, and the larger part of its throughput's error.")
+    return mean
 
 
-def server_cells(bench, table, name, visits):
+def server_cells(bench, table, name, visits, outside):
+    """`outside`: the ratio outside of safepoints, where that is not for these visits to say."""
     def median(key):
         values = [visit[key] for visit in visits if key in visit]
         return statistics.median(values) if values else None
 
+    lost = median("lost_percent")
+    cells = {"ratio": median("ratio"), "outside_ratio": median("outside_ratio")}
+    if outside and lost is not None:
+        cells = {"ratio": outside * (1 - lost / 100), "outside_ratio": outside}
     for key, what in (("ratio", "throughput"), ("p99_ratio", "p99")):
         if values := sorted(visit[key] for visit in visits if key in visit):
             error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0
             bench.remark(f"{name}: {what} of each visit: {', '.join(f'{value:.3f}' for value in values)}; mean "
                          f"{statistics.mean(values):.3f}, standard error {error:.3f}")
-    table.bar_at_least(f"{name}: throughput, ratio", median("ratio"), 0.98, "{:.3f}")
+    table.bar_at_least(f"{name}: throughput, ratio", cells["ratio"], 0.98, "{:.3f}")
     table.bar_at_most(f"{name}: p99 outside safepoints, ratio", median("p99_ratio"), 1.05)
-    return [shown(median(key), form) for key, form in (
+    return [shown(cells.get(key, median(key)), form) for key, form in (
         ("plain_per_second", "{:.0f}"), ("per_second", "{:.0f}"), ("outside_ratio", "{:.3f}"), ("lost_percent", "{:.1f}"),
         ("ratio", "{:.3f}"), ("plain_p99_us", "{:.0f}"), ("p99_us", "{:.0f}"), ("p99_ratio", "{:.2f}"),
         ("inside_p99_us", "{:.0f}"), ("inside_percent", "{:.1f}"), ("plain_longest_ms", "{:.1f}"),

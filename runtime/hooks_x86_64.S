@@ -35,7 +35,7 @@ malloc: .cfi_startproc
         .cfi_adjust_cfa_offset -8
         testq   %rax, %rax
         jz      .Ldone
-        leal    -1(%rsi), %ecx          // sampling::class_of()
+        leal    -1(%rsi), %ecx          // sampling::small_class_of()
         leaq    COSTS, %rdx
         shrl    $4, %ecx
         movl    (%rdx,%rcx,4), %edx

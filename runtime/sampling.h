@@ -6,9 +6,9 @@
 // times as much. So a slow leak is attributed soon, beside whatever traffic of other sizes. Traffic of the same size
 // would make that dear; a dense size that is recorded too often becomes less dense at once.
 //
-// A thread that goes on allocating a lot has fewer recorded than its bytes would have. In a program that does much else
-// between two of them each finds all that it needs out of the cache, and takes 2 us: of what hooks took of a busy
-// PostgreSQL server that was a third.
+// A thread that goes on allocating a lot has fewer recorded than its bytes would have, but for dense sizes. In a
+// program that does much else between two of them each finds all that it needs out of the cache, and takes 2 us: of
+// what hooks took of a busy PostgreSQL server that was a third.
 //
 // What is recorded with a different probability than another block of its size has to weigh accordingly:
 // count_recorded().
@@ -63,23 +63,31 @@ inline uint64_t cost(size_t size) {
   return large_are_dense() ? cost_of_large(size) : size;
 }
 
-// How far apart the recorded allocations of a thread are. All zero before the first.
+// How many of the allocations that are due to be recorded a thread passes over, because it has too many of them. All
+// zero at first.
 struct Pace {
-  uint64_t mean = 0; // of the distance that was drawn last, in bytes; that is what the next recorded one weighs by
-  uint64_t lately = 0, last_ns = 0;
+  // One that is due is recorded with a probability of 1 / 2^this, 3 at most: so that for long a thread has no more of
+  // them than 31 MB in a second would have, if it does not allocate more than eight times as much; but all that the
+  // first GiB would have.
+  uint64_t halvings = 0;
+  uint64_t lately = 0, last_ns = 0; // bytes that those stand for that were recorded, and when the last one was
 
-  // One was recorded. The mean of the distance to the next: `every`, or that doubled so often, six times at most, that
-  // for long a thread has no more of them than 31 MB in a second would have; but all that the first GiB would have.
-  uint64_t go_on(uint64_t every, uint64_t now_ns) {
-    constexpr uint64_t kBurst = uint64_t{1} << 30, kDoubles = uint64_t{1} << 27, kMostDoublings = 6;
+  // One per `every` bytes is due, and one was recorded.
+  void go_on(uint64_t every, uint64_t now_ns) {
+    constexpr uint64_t kBurst = uint64_t{1} << 30, kHalves = uint64_t{1} << 27, kMost = 3;
     constexpr int kNsPerByte = 5; // its logarithm
     lately -= std::min(lately, (now_ns - last_ns) >> kNsPerByte);
     last_ns = now_ns;
+    halvings = lately < kBurst ? 0 : std::min(1 + (lately - kBurst) / kHalves, kMost);
     lately += every;
-    uint64_t doublings = lately <= kBurst ? 0 : 1 + (lately - kBurst) / kDoubles;
-    return every << std::min(doublings, kMostDoublings);
   }
 };
+
+// Whether a size costs more than it is.
+inline bool is_dense(size_t size) {
+  size_t small = small_class_of(size);
+  return small < kSmallClasses ? cost_of_class(small) != (small + 1) << HeapMap::kGranuleBits : cost(size) != size;
+}
 
 // An allocation of `size` bytes is being recorded, where one per `every` bytes is on average: how many allocations like
 // it one that is recorded stands for. `now_ns`: CLOCK_MONOTONIC.

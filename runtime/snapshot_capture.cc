@@ -228,8 +228,8 @@ void Snapshot::write_notes(CaptureWriter &writer) {
   }
   if (scanner_->in_doubt())
     notes << (finder_->late_bytes() >> 20)
-          << " MiB of shared memory were left unread this time: leaks that are new wait until they are read, but "
-             "deadlocks\n";
+          << " MiB of shared memory were left unread this time: leaks that are new wait until they are read, except "
+             "deadlocks and abandoned mutexes\n";
   if (pages_lost()) notes << pages_lost() << " pages could not be read and count as zero\n";
   if (application_memory.incomplete())
     notes << "application's own mappings are not all known: more memory counts as live\n";

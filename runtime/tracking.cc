@@ -53,26 +53,30 @@ bool all_recorded() { return tracking.starting || tracking.sample_bytes <= 1; }
 // Draws the distance to the next recorded allocation: a Poisson process over allocated bytes.
 [[gnu::hot]] int64_t draw(ThreadState &thread) {
   if (all_recorded()) return kEach;
-  return static_cast<int64_t>(exponential(thread.random) * static_cast<double>(thread.pace.mean)) + 1;
+  return static_cast<int64_t>(exponential(thread.random) * static_cast<double>(tracking.sample_bytes)) + 1;
 }
 
-// Whether the allocation that has just brought until_sample down to where it is has to be recorded.
-[[gnu::always_inline]] inline bool is_sampled(ThreadState &thread) {
+// Whether the allocation that has just brought until_sample down to where it is is due to be recorded.
+[[gnu::always_inline]] inline bool is_due(ThreadState &thread) {
   if (thread.until_sample >= 0) return false;
   if (thread.random != 0) return true;
   thread.random = (sys::now_ns() ^ reinterpret_cast<uintptr_t>(&thread)) * 0x9e3779b97f4a7c15u | 1;
-  thread.pace.mean = tracking.sample_bytes;
   thread.until_sample += draw(thread);
   return thread.until_sample < 0;
 }
 
-// The stack of an allocation that is_sampled(); draws the next distance.
-[[gnu::always_inline]] inline RecordedStack record_sampled(ThreadState &thread, size_t size, uint64_t now_ns) {
-  if (all_recorded()) return thread.until_sample = kEach, RecordedStack{record_own_stack(), 1};
-  uint64_t mean = thread.pace.mean;
-  thread.pace.mean = thread.pace.go_on(tracking.sample_bytes, now_ns);
+// The stack of an allocation that is_due(), and the time, unless it is passed over; draws the next distance.
+[[gnu::always_inline]] inline RecordedStack record_due(ThreadState &thread, size_t size, uint64_t &now_ns) {
   thread.until_sample = draw(thread);
-  return {record_own_stack(), sampling::count_recorded(size, mean, now_ns)};
+  bool all = all_recorded();
+  uint64_t halvings = all || sampling::is_dense(size) ? 0 : thread.pace.halvings;
+  uint64_t low_bits = (uint64_t{1} << halvings) - 1; // which draw() does not use
+  if (thread.random & low_bits) return {};
+  now_ns = coarse_now_ns();
+  if (all) return {record_own_stack(), 1};
+  uint64_t every = tracking.sample_bytes;
+  thread.pace.go_on(every, now_ns);
+  return {record_own_stack(), sampling::count_recorded(size, every << halvings, now_ns)};
 }
 
 // An entry that must not be missing: its shard's lock may be held by a thread that is not running.
@@ -142,9 +146,8 @@ namespace {
   entry.ignored = thread.disabled > 0;
   if (entry.ignored) {
     thread.until_sample = kEach; // the next one comes this way too
-  } else if (!entry.loader && is_sampled(thread)) {
-    entry.time_ns = coarse_now_ns();
-    entry.stack = record_sampled(thread, size, entry.time_ns);
+  } else if (!entry.loader && is_due(thread)) {
+    entry.stack = record_due(thread, size, entry.time_ns);
   }
   bool matters = entry.loader || entry.ignored; // without its entry it could be reported
   bool flagged = matters ? put_surely(entry) : entry.stack.id != 0 && side_table::put(entry);
@@ -173,7 +176,8 @@ namespace {
 RecordedStack sample_stack(size_t size) {
   ThreadState &thread = this_thread;
   thread.until_sample -= static_cast<int64_t>(sampling::cost(size));
-  return is_sampled(thread) ? record_sampled(thread, size, coarse_now_ns()) : RecordedStack{};
+  uint64_t now_ns;
+  return is_due(thread) ? record_due(thread, size, now_ns) : RecordedStack{};
 }
 
 [[gnu::hot]] void forget_flagged(uintptr_t begin) {

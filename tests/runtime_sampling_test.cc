@@ -73,44 +73,67 @@ TEST(Sampling, DenseLargeSizesCostSeveralTimesTheirOwn) {
   EXPECT_EQ(sampling::cost(9'000), 9'000u);
 }
 
-// How many a thread records in each of so many seconds in which it allocates so many bytes, with the mean as distance.
-std::vector<int> recorded(sampling::Pace &pace, uint64_t bytes_per_second, int seconds) {
-  std::vector<int> counts(static_cast<size_t>(seconds));
-  double second = 0; // since the first
-  if (pace.mean == 0) pace.mean = kEvery;
+// How many a thread has recorded in each of so many seconds in which it allocates so many bytes, if the pace decides.
+std::vector<double> recorded(sampling::Pace &pace, double bytes_per_second, int seconds) {
+  std::vector<double> counts(static_cast<size_t>(seconds));
+  const uint64_t begin_ns = pace.last_ns;
+  double second = 0, share = 0; // of those that are due, so many are to be recorded
   while (true) {
-    second += static_cast<double>(pace.mean) / static_cast<double>(bytes_per_second);
+    second += static_cast<double>(kEvery) / bytes_per_second;
     if (second >= seconds) return counts;
+    share += 1.0 / static_cast<double>(uint64_t{1} << pace.halvings);
+    if (share < 1) continue;
+    share -= 1;
     ++counts[static_cast<size_t>(second)];
-    pace.mean = pace.go_on(kEvery, pace.last_ns + kSecond * pace.mean / bytes_per_second);
+    pace.go_on(kEvery, begin_ns + static_cast<uint64_t>(second * kSecond));
   }
 }
 
-TEST(Sampling, AThreadThatAllocatesLittleHasOneRecordedPerMean) {
+TEST(Pace, OfAThreadThatAllocatesLittleIsOnePerMean) {
   sampling::Pace pace;
-  for (int count : recorded(pace, 30'000'000, 60)) EXPECT_NEAR(count, 57, 1);
-  EXPECT_EQ(pace.mean, kEvery);
+  for (double count : recorded(pace, 30e6, 60)) EXPECT_NEAR(count, 57, 1);
+  EXPECT_EQ(pace.halvings, 0u);
 }
 
-TEST(Sampling, AThreadThatAllocatesMuchHasNoMoreForLong) {
+TEST(Pace, OfAThreadThatAllocatesMuchIsNoMoreForLong) {
   sampling::Pace pace;
-  const std::vector<int> counts = recorded(pace, 1'000'000'000, 90);
-  EXPECT_NEAR(counts[0], 1907, 2);
-  for (int second = 60; second < 90; ++second) EXPECT_NEAR(counts[static_cast<size_t>(second)], 60, 20) << second;
-  EXPECT_GE(pace.mean, 16 * kEvery);
-  recorded(pace, 1'000'000, 100); // and then little
-  EXPECT_EQ(pace.mean, kEvery);
+  const std::vector<double> counts = recorded(pace, 200e6, 90);
+  EXPECT_NEAR(counts[0], 381, 2);
+  for (int second = 60; second < 90; ++second) EXPECT_NEAR(counts[static_cast<size_t>(second)], 60, 40) << second;
+  EXPECT_NEAR(recorded(pace, 2e6, 100).back(), 4, 1) << "as soon as it allocates little";
 }
 
-TEST(Sampling, AThreadThatAllocatesWhatItCanHasSome) {
+TEST(Pace, OfAThreadThatAllocatesWhatItCanIsAnEighth) {
   sampling::Pace pace;
-  EXPECT_NEAR(recorded(pace, 10'000'000'000, 60).back(), 298, 2);
+  EXPECT_NEAR(recorded(pace, 10e9, 60).back(), 10e9 / kEvery / 8, 2);
 }
 
-TEST(Sampling, ABurstIsRecordedAsAny) {
+TEST(Pace, OfABurstIsAsOfAny) {
   sampling::Pace pace;
-  for (int i = 0; i < 2048; ++i) EXPECT_EQ(pace.go_on(kEvery, 0), kEvery);
-  EXPECT_EQ(pace.go_on(kEvery, 0), 2 * kEvery);
+  for (int i = 0; i < 2048; ++i, pace.go_on(kEvery, 0)) EXPECT_EQ(pace.halvings, 0u);
+  pace.go_on(kEvery, 0);
+  EXPECT_EQ(pace.halvings, 1u);
+}
+
+TEST(Pace, OfLargeDistancesIsNoSlower) {
+  sampling::Pace pace;
+  constexpr uint64_t kLarge = uint64_t{4} << 30;
+  for (uint64_t i = 1; i < 10; ++i) {
+    pace.go_on(kLarge, i * 200 * kSecond);
+    EXPECT_EQ(pace.halvings, 0u);
+  }
+}
+
+TEST(Pace, IsNotForDenseSizes) {
+  EXPECT_FALSE(sampling::is_dense(800));
+  EXPECT_FALSE(sampling::is_dense(20'000));
+  sampling::densify(only(800), kEvery);
+  sampling::densify(only(20'000), kEvery);
+  EXPECT_TRUE(sampling::is_dense(800));
+  EXPECT_TRUE(sampling::is_dense(20'000));
+  EXPECT_FALSE(sampling::is_dense(817));
+  EXPECT_FALSE(sampling::is_dense(30'000));
+  EXPECT_FALSE(sampling::is_dense(0));
 }
 
 TEST(Sampling, WhatIsRecordedTooOftenIsLessDense) {
