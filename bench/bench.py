@@ -152,6 +152,14 @@ def malloc_with(bench, threads):
 STOPS = {"CASTAWAY_SYMBOLIZE": "off"}
 
 
+def spread(values):
+    """From the first to the third quartile, of the median."""
+    if len(values) < 2:
+        return None
+    first, middle, third = statistics.quantiles(values, n=4, method="inclusive")
+    return (third - first) / middle
+
+
 def sampling(bench):
     """What it costs a thread that allocates 100 MB in a second, of a size of which blocks are lost, that this size is
     looked at more closely: the same process before and after its only safepoint."""
