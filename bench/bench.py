@@ -9,6 +9,7 @@ in full replaces its section of bench/RESULTS.md; all parts take more than an ho
 """
 import argparse
 import datetime
+import itertools
 import json
 import os
 import pathlib
@@ -476,19 +477,23 @@ def outside_ratio(bench, name, interval, of_rows):
     """Outside of safepoints a server does the same in each row, and two plain ones differ by 4 % from one start to the
     next. So all starts say what that ratio is, and some more that are only for that. (These are short. A server's
     first seconds cost it a little more: all allocations have their chance to be recorded.)"""
-    visits = [visit_server(bench, name, 4, interval, 0, [WARM_UP]) for _ in range(bench.choose(1, SHORT_VISITS))]
+    short = [visit_server(bench, name, 4, interval, 0, [WARM_UP]) for _ in range(bench.choose(1, SHORT_VISITS))]
     starts = {}  # the phases of each
-    for visit in [visit for visits in of_rows.values() for visit in visits] + [found[0] for found in visits if found]:
+    for visit in itertools.chain(*of_rows.values(), *short):
         starts.setdefault(visit["start"], []).append(visit["outside_ratio"])
-    values = sorted(statistics.mean(phases) for phases in starts.values())
+    values = [statistics.mean(phases) for phases in starts.values()]
     if not values:
         return None
+    bench.remark(f"{name}: throughput outside of safepoints, by each start: {listed(values, 4)}. That is the ratio "
+                 f"outside of each row, and the larger part of its throughput's error.")
+    return statistics.mean(values)
+
+
+def listed(values, digits):
+    """All of them, and what is known of their mean, with so many digits."""
     error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0
-    mean = statistics.mean(values)
-    bench.remark(f"{name}: throughput outside of safepoints, by each start: "
-                 f"{', '.join(f'{value:.3f}' for value in values)}; mean {mean:.4f}, standard error {error:.4f}. That is "
-                 f"the ratio outside of each row, and the larger part of its throughput's error.")
-    return mean
+    return (f"{', '.join(f'{value:.3f}' for value in sorted(values))}; mean {statistics.mean(values):.{digits}f}, "
+            f"standard error {error:.{digits}f}")
 
 
 def server_cells(bench, table, name, visits, outside):
@@ -502,10 +507,8 @@ def server_cells(bench, table, name, visits, outside):
     if outside and lost is not None:
         cells = {"ratio": outside * (1 - lost / 100), "outside_ratio": outside}
     for key, what in (("ratio", "throughput"), ("p99_ratio", "p99")):
-        if values := sorted(visit[key] for visit in visits if key in visit):
-            error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0
-            bench.remark(f"{name}: {what} of each visit: {', '.join(f'{value:.3f}' for value in values)}; mean "
-                         f"{statistics.mean(values):.3f}, standard error {error:.3f}")
+        if values := [visit[key] for visit in visits if key in visit]:
+            bench.remark(f"{name}: {what} of each visit: {listed(values, 3)}")
     table.bar_at_least(f"{name}: throughput, ratio", cells["ratio"], 0.98, "{:.3f}")
     table.bar_at_most(f"{name}: p99 outside safepoints, ratio", median("p99_ratio"), 1.05)
     return [shown(cells.get(key, median(key)), form) for key, form in (

@@ -8,7 +8,7 @@ namespace castaway::sampling {
 namespace {
 
 // The largest size of a class; what small ones cost that are not dense.
-[[gnu::always_inline]] constexpr uint64_t largest_of(size_t index) {
+constexpr uint64_t largest_of(size_t index) {
   if (index < kSmallClasses) return (index + 1) * HeapMap::kGranule;
   size_t quarter = index - kSmallClasses + kFirstQuarter;
   return uint64_t{5 + quarter % 4} << (quarter / 4 - 2);
@@ -53,17 +53,6 @@ void set_cost(size_t index, uint64_t cost) {
   return weight;
 }
 
-// How many allocations that cost `each` one stands for that is recorded.
-[[gnu::always_inline]] inline uint32_t weight_of(uint64_t each, uint64_t every) {
-  return static_cast<uint32_t>(std::clamp<uint64_t>(each ? every / each : every, 1, UINT32_MAX));
-}
-
-[[gnu::noinline, gnu::hot]] uint32_t count_large(size_t size, uint64_t every, uint64_t now_ns) {
-  uint64_t each = cost(size);
-  uint32_t weight = weight_of(each, every);
-  return each == size ? weight : count_dense(class_of(size), each, now_ns, weight);
-}
-
 } // namespace
 
 [[gnu::hot]] uint64_t cost_of_large(size_t size) {
@@ -73,11 +62,9 @@ void set_cost(size_t index, uint64_t cost) {
 }
 
 [[gnu::hot]] uint32_t count_recorded(size_t size, uint64_t every, uint64_t now_ns) {
-  size_t index = small_class_of(size);
-  if (index >= kSmallClasses) return count_large(size, every, now_ns);
-  uint64_t each = cost_of_class(index);
-  uint32_t weight = weight_of(each, every);
-  return each == largest_of(index) ? weight : count_dense(index, each, now_ns, weight);
+  uint64_t each = cost(size);
+  auto weight = static_cast<uint32_t>(std::clamp<uint64_t>(each ? every / each : every, 1, UINT32_MAX));
+  return each == plain_cost(size) ? weight : count_dense(class_of(size), each, now_ns, weight);
 }
 
 void densify(const Classes &classes, uint64_t every) {

@@ -63,6 +63,13 @@ inline uint64_t cost(size_t size) {
   return large_are_dense() ? cost_of_large(size) : size;
 }
 
+// The cost of a size that is not dense.
+inline uint64_t plain_cost(size_t size) {
+  size_t small = small_class_of(size);
+  return small < kSmallClasses ? (small + 1) << HeapMap::kGranuleBits : size;
+}
+inline bool is_dense(size_t size) { return cost(size) != plain_cost(size); }
+
 // How many of the allocations that are due to be recorded a thread passes over, because it has too many of them. All
 // zero at first.
 struct Pace {
@@ -82,12 +89,6 @@ struct Pace {
     lately += every;
   }
 };
-
-// Whether a size costs more than it is.
-inline bool is_dense(size_t size) {
-  size_t small = small_class_of(size);
-  return small < kSmallClasses ? cost_of_class(small) != (small + 1) << HeapMap::kGranuleBits : cost(size) != size;
-}
 
 // An allocation of `size` bytes is being recorded, where one per `every` bytes is on average: how many allocations like
 // it one that is recorded stands for. `now_ns`: CLOCK_MONOTONIC.

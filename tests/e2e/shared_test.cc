@@ -200,7 +200,7 @@ TEST(MuchSharedMemory, DelaysNoDeadlock) {
   Profile second = next(target);
   EXPECT_TRUE(left_unread(second));
   expect_leaked(second, 2, 0);
-  EXPECT_EQ(second.totals_of("lock_other", {{"reason", "deadlock"}, {"state", "confirmed"}}).threads, 2);
+  EXPECT_EQ(second.totals_of("lock_next", {{"reason", "deadlock"}, {"state", "confirmed"}}).threads, 2);
   expect_leaked(target.snap(), 3, 0); // with one that waits on a semaphore
   expect_nothing_refuted(next(target));
 }

@@ -6,7 +6,7 @@
 // SIGUSR1 makes them do more, after which they say "done".
 //
 // With `held` the only pointers are in that memory; with `fixed` nothing is lost.
-#include "support.h"
+#include "waits.h"
 
 #include <semaphore.h>
 
@@ -62,32 +62,9 @@ template <size_t shared_bytes> void lose(Mode mode) {
   if (mode == Mode::leak) support::act_at_signal(lose_more, "done");
 }
 
-pthread_mutex_t mutexes[2] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
-pthread_barrier_t both_have_one;
-
-[[gnu::noinline]] void lock_other(long mine) {
-  pthread_mutex_lock(&mutexes[1 - mine]);
-  pthread_mutex_unlock(&mutexes[1 - mine]);
-  support::keep_frame();
-}
-template <bool release> void *lock_both(void *argument) {
-  auto mine = reinterpret_cast<intptr_t>(argument);
-  pthread_mutex_lock(&mutexes[mine]);
-  pthread_barrier_wait(&both_have_one);
-  if (release) pthread_mutex_unlock(&mutexes[mine]);
-  lock_other(mine);
-  if (!release) pthread_mutex_unlock(&mutexes[mine]);
-  return nullptr;
-}
-
 void deadlock(Mode mode) {
   shared_words = support::map_shared(kTooMuch);
-  pthread_barrier_init(&both_have_one, nullptr, 2);
-  bool fixed = mode == Mode::fixed;
-  pid_t tids[2];
-  for (intptr_t i = 0; i < 2; ++i)
-    tids[i] = support::start(fixed ? lock_both<true> : lock_both<false>, reinterpret_cast<void *>(i));
-  for (pid_t tid : tids) fixed ? support::await_end(tid) : support::await_blocked(tid);
+  waits::lock_crosswise(mode);
   lose_thread(mode); // which may be woken from there, for all that is known
 }
 

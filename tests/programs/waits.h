@@ -10,6 +10,9 @@ extern const std::span<const support::Case> kOwners;
 extern const std::span<const support::Case> kChains;
 extern const std::span<const support::Case> kShapes;
 
+// Two threads that lock a mutex each, and then want the other one's.
+void lock_crosswise(support::Mode mode);
+
 // A semaphore that nobody posts to: what most cases are blocked on.
 struct DroppedSem {
   DroppedSem();

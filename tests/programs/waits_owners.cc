@@ -48,6 +48,12 @@ template <int size> void deadlock(support::Mode mode) {
   for (int i = 0; i < size; ++i) fixed ? support::await_end(tids[i]) : support::await_blocked(tids[i]);
 }
 
+} // namespace
+
+void lock_crosswise(support::Mode mode) { deadlock<2>(mode); }
+
+namespace {
+
 struct Abandoned {
   pthread_mutex_t *mutex;
   bool release;
@@ -105,7 +111,7 @@ void abandoned_heap(support::Mode mode) {
 
 constexpr support::Case kCases[] = {
     {"self_deadlock", deadlock<1>},
-    {"abba", deadlock<2>},
+    {"abba", lock_crosswise},
     {"three_cycle", deadlock<3>},
     {"abandoned", abandoned_global<PTHREAD_MUTEX_NORMAL>},
     {"abandoned_recursive", abandoned_global<PTHREAD_MUTEX_RECURSIVE>},
