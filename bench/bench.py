@@ -163,7 +163,8 @@ def spread(values):
 
 def sampling(bench):
     """What it costs a thread that allocates 100 MB in a second, of a size of which blocks are lost, that this size is
-    looked at more closely: the same process before and after its only safepoint."""
+    looked at more closely: the same process before and after its only safepoint, as a ratio, by that of blocks of
+    another size."""
     seconds = bench.choose(5, 10)
     settings = {**STOPS, "CASTAWAY_INTERVAL": f"{seconds * 500}ms"}
     ratios = {0: [], 100: []}
@@ -171,7 +172,7 @@ def sampling(bench):
     def run(leak):
         values = bench.target("castaway", ["--seconds", 0, "--traffic", seconds, "--leak", leak], settings)
         if values:
-            ratios[leak].append(values["late_ns"] / values["early_ns"])
+            ratios[leak].append(values["ratio"])
         return values
 
     results = in_turn(bench.choose(3, 15), {leak: lambda leak=leak: run(leak) for leak in ratios})

@@ -15,7 +15,8 @@
 //   --stack      of the threads that wait, in place of glibc's 8 MiB
 //   --pairs      `pair_ns N`: a malloc and a free of 64 bytes in a window of 64 hot blocks, in each of --pair-threads
 //   --traffic    `early_ns`, `late_ns`: the same pairs, 1.6 million in a second, for S seconds: what one takes in the
-//                first and in the last two fifths of that time
+//                first and in the last two fifths of that time; `ratio`: their ratio, by that of as many pairs of
+//                80 bytes between them
 //   --leak       meanwhile another thread loses so many blocks of 64 bytes per second
 //   --sync       `mutex_ns`, `condition_ns`, `semaphore_ns`: lock and unlock, notify, post and wait, uncontended
 //   --bandwidth  `read_gbs`, `copy_gbs`: streaming over that much memory, in huge pages where the kernel has them;
@@ -33,6 +34,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <numeric>
 #include <pthread.h>
 #include <random>
 #include <semaphore.h>
@@ -226,12 +228,12 @@ void run_other_code() {
 constexpr size_t kWindow = 64, kSlice = 16384;
 
 // What a pair takes in a slice of them.
-double slice_ns(void *(&blocks)[kWindow]) {
+double slice_ns(void *(&blocks)[kWindow], size_t size = 64) {
   run_other_code();
   return ns_per(kSlice, [&] {
     for (size_t i = 0; i < kSlice; ++i) {
       std::free(blocks[i % kWindow]);
-      blocks[i % kWindow] = std::malloc(64);
+      blocks[i % kWindow] = std::malloc(size);
     }
   });
 }
@@ -281,24 +283,47 @@ void print_pairs(const Options &options) {
   std::printf("pair_ns %.3f\n", sum / static_cast<double>(times.size()));
 }
 
-// 100 MB in a second, by a thread that has other things to do most of the time.
+// What a pair of malloc and free takes in the slices of a thread that has other things to do most of the time.
+class Traffic {
+public:
+  explicit Traffic(size_t size) : size_(size) {}
+  void add() { times_.push_back(slice_ns(blocks_, size_)); }
+
+  // Of the first two fifths, and the last: the mean of the middle half, as what is recorded, a few stacks, is in some
+  // slices more than in others.
+  double early() const { return middle({times_.begin(), times_.begin() + part()}); }
+  double late() const { return middle({times_.end() - part(), times_.end()}); }
+
+private:
+  ptrdiff_t part() const { return std::ssize(times_) * 2 / 5; }
+  static double middle(std::vector<double> times) {
+    std::ranges::sort(times);
+    auto half = std::span(times).subspan(times.size() / 4, times.size() / 2);
+    return std::accumulate(half.begin(), half.end(), 0.0) / static_cast<double>(half.size());
+  }
+
+  size_t size_;
+  void *blocks_[kWindow] = {};
+  std::vector<double> times_;
+};
+
+// Beside blocks of 64 bytes, 100 MB in a second, as many larger ones in turn, of which none is lost: what the machine
+// does meanwhile is the same for both.
 void print_traffic(const Options &options) {
   std::atomic<bool> ends = false;
   std::thread leak = start_leak(options.leak, ends);
-  void *blocks[kWindow] = {};
-  std::vector<double> slices(options.traffic * 100);
+  Traffic lost(64), control(80);
   auto next = Clock::now();
-  for (double &slice : slices) {
-    std::this_thread::sleep_until(next += std::chrono::milliseconds(10));
-    slice = slice_ns(blocks);
+  for (size_t i = 0; i < options.traffic * 100; ++i) {
+    for (Traffic *each : {&lost, &control}) {
+      std::this_thread::sleep_until(next += std::chrono::milliseconds(5));
+      each->add();
+    }
   }
   ends = true;
   leak.join();
-  auto part = static_cast<ptrdiff_t>(slices.size() * 2 / 5);
-  // Not the decile: what is recorded, ten stacks or so, is in some slices more than in others.
-  double early = quantile({slices.begin(), slices.begin() + part}, 0.25);
-  double late = quantile({slices.end() - part, slices.end()}, 0.25);
-  std::printf("early_ns %.3f\nlate_ns %.3f\n", early, late);
+  std::printf("early_ns %.3f\nlate_ns %.3f\n", lost.early(), lost.late());
+  std::printf("ratio %.4f\n", lost.late() / lost.early() / (control.late() / control.early()));
 }
 
 void print_sync(size_t count) {

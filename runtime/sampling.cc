@@ -20,9 +20,9 @@ constexpr uint64_t kFirstShare = 64, kFirstFactor = 8;
 // What allocations of large classes cost at least, whatever their size: 0 where the class is not dense.
 uint32_t large_costs[kLargeClasses];
 
-// A dense size may be recorded 1024 times in a second. That takes 0.1 ms where the code is in the caches, 0.5 % of what
-// 100 MB of blocks of 64 bytes take; where each burst of allocations finds it cold, some 2 us more per burst.
-constexpr uint32_t kMostInSpan = 256;
+// A dense size may be recorded 512 times in a second, and is recorded three quarters as often where that is exceeded.
+// Each takes 0.3 us if the code and the entries have to be fetched from the second cache.
+constexpr uint32_t kMostInSpan = 128;
 constexpr uint64_t kSpan = 250'000'000;
 
 // By class; written without order: a count may be lost.
@@ -44,11 +44,11 @@ void set_cost(size_t index, uint64_t cost) {
 }
 
 // Returns `weight`, so that nothing of it has to be kept meanwhile.
-[[gnu::noinline]] uint32_t count_dense(size_t index, uint64_t each, uint64_t now_ns, uint32_t weight) {
+[[gnu::noinline, gnu::hot]] uint32_t count_dense(size_t index, uint64_t each, uint64_t now_ns, uint32_t weight) {
   Span &span = spans[index];
   if (now_ns - span.began_ns > kSpan) span = {now_ns, 0};
   if (++span.count < kMostInSpan) return weight;
-  set_cost(index, each / 2);
+  set_cost(index, each - each / 4);
   span = {now_ns, 0};
   return weight;
 }

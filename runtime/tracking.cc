@@ -68,14 +68,14 @@ bool all_recorded() { return tracking.starting || tracking.sample_bytes <= 1; }
 // The stack of an allocation that is_due(), and the time, unless it is passed over; draws the next distance.
 [[gnu::always_inline]] inline RecordedStack record_due(ThreadState &thread, size_t size, uint64_t &now_ns) {
   thread.until_sample = draw(thread);
-  bool all = all_recorded();
-  uint64_t halvings = all || sampling::is_dense(size) ? 0 : thread.pace.halvings;
+  bool all = all_recorded(), is_paced = !all && !sampling::is_dense(size);
+  uint64_t halvings = is_paced ? thread.pace.halvings : 0;
   uint64_t low_bits = (uint64_t{1} << halvings) - 1; // which draw() does not use
   if (thread.random & low_bits) return {};
   now_ns = coarse_now_ns();
   if (all) return {record_own_stack(), 1};
   uint64_t every = tracking.sample_bytes;
-  thread.pace.go_on(every, now_ns);
+  if (is_paced) thread.pace.go_on(every, now_ns);
   return {record_own_stack(), sampling::count_recorded(size, every << halvings, now_ns)};
 }
 
