@@ -40,20 +40,12 @@ void await_end(Task &task) {
     sys::futex_wait(&task.tid, static_cast<uint32_t>(tid), 100'000'000, true);
 }
 
-size_t processors() {
-  uint64_t mask[128] = {}; // of 8192
-  long bytes = sys::call(SYS_sched_getaffinity, 0, sizeof mask, mask);
-  size_t count = 0;
-  for (long i = 0; i < bytes / 8; ++i) count += static_cast<size_t>(__builtin_popcountll(mask[i]));
-  return count;
-}
-
 } // namespace
 
 size_t MarkerCrew::size_for(uint64_t heap_bytes) const {
   if (wanted_) return std::min<uint64_t>(wanted_, kMost);
   uint64_t useful = 1 + (heap_bytes >> 28);
-  return useful == 1 ? 1 : std::clamp<size_t>(processors() / 2, 1, std::min<uint64_t>(useful, kMost));
+  return useful == 1 ? 1 : std::clamp<size_t>(sys::processors() / 2, 1, std::min<uint64_t>(useful, kMost));
 }
 
 void MarkerCrew::run(size_t count, void (*work)(void *context, size_t number), void *context) {

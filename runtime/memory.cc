@@ -23,19 +23,22 @@ struct Region {
 Region regions[kOwnRegions];
 std::atomic<size_t> region_count;
 
-} // namespace
-
-void *own_memory(size_t size) {
+void *map_own(size_t size, int kind) {
   size = (size + kPage - 1) & ~(kPage - 1);
   size_t slot = region_count.fetch_add(1, std::memory_order_relaxed);
   if (slot >= kOwnRegions) return region_count.store(kOwnRegions, std::memory_order_relaxed), nullptr;
-  void *memory = sys::map_memory(size);
+  void *memory = sys::map_memory(size, kind);
   if (!memory) return nullptr; // the slot stays empty
   uintptr_t begin = reinterpret_cast<uintptr_t>(memory);
   regions[slot].begin.store(begin, std::memory_order_relaxed);
   regions[slot].end.store(begin + size, std::memory_order_release);
   return memory;
 }
+
+} // namespace
+
+void *own_memory(size_t size) { return map_own(size, MAP_PRIVATE); }
+void *own_shared_memory(size_t size) { return map_own(size, MAP_SHARED); }
 
 size_t own_ranges(Range *out, size_t most) {
   size_t count = 0;

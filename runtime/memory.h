@@ -13,6 +13,8 @@ namespace castaway {
 
 // Zeroed memory of at least `size` bytes, page-aligned; null when the kernel has none or the list of regions is full.
 void *own_memory(size_t size);
+// The same, shared with all processes that this one forks later, and they fork.
+void *own_shared_memory(size_t size);
 
 // All regions handed out so far, and the library's own segments. Writes at most `most`, returns how many.
 size_t own_ranges(Range *out, size_t most);

@@ -7,6 +7,7 @@
 #include "runtime/libc_facts.h"
 #include "runtime/mappings.h"
 #include "runtime/memory.h"
+#include "runtime/shared_readings.h"
 #include "runtime/tracking.h"
 
 #include <elf.h>
@@ -254,7 +255,8 @@ void RootFinder::include(const Vma &vma) {
   if (vma.shared) {
     bool device = vma.path.substr(0, 5) == "/dev/" && vma.path.substr(0, 9) != "/dev/shm/" &&
                   vma.path.substr(0, 9) != "/dev/zero";
-    if (!device && vma.readable) (is_late(vma) ? later_ : shared_).add(vma.range);
+    bool own = vma.range.contains(reinterpret_cast<uintptr_t>(family_readings()));
+    if (!device && !own && vma.readable) (is_late(vma) ? later_ : shared_).add(vma.range);
   } else if (vma.is_anonymous()) {
     include_anonymous(vma);
   } else if (vma.writable && vma.readable && vma.path != "[vvar]") {

@@ -14,6 +14,7 @@
 #include "runtime/place.h"
 #include "runtime/proc.h"
 #include "runtime/roots.h"
+#include "runtime/shared_readings.h"
 #include "runtime/side_table.h"
 #include "runtime/stop_signal.h"
 #include "runtime/tracking.h"
@@ -148,6 +149,7 @@ void after_fork_in_child() {
     learn_allocator_tls();
     classify_early_mappings();
     learn_initial_memory();
+    begin_family();
     __register_atfork(nullptr, nullptr, after_fork_in_child, nullptr);
     program_pid = sys::process_id();
     __cxa_at_quick_exit([](void *) { end_profiling(); }, nullptr);

@@ -6,9 +6,13 @@
 // will take if that is more. A process' first readings, which its first leaks need, may be made at any time, as long as
 // they are short.
 //
-// Context: SNAPSHOT.
+// A hundred processes that were forked from one another, and each of them young, would still read a hundred times at
+// once. So a family has a budget of its own: a two hundred and fiftieth of the processors that it may use.
+//
+// Context: SNAPSHOT, where nothing else is said.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -27,12 +31,31 @@ struct SharedReadings {
 
   // At each safepoint.
   void begin(uint64_t now_ns) { since_ns = since_ns ? since_ns : now_ns; }
-  // Whether a reading of so much may be made now.
-  bool allow(uint64_t mapped_now, uint64_t present, uint64_t now_ns) const;
+  // Whether a reading that will take so long may be made now.
+  bool allow(uint64_t expected_ns, uint64_t now_ns) const;
   // Whether the last reading tells what the next one takes.
   bool know(uint64_t mapped_now) const { return mapped == mapped_now; }
   // After a reading, by the time of its safepoint.
   void add(uint64_t mapped_now, uint64_t present, uint64_t now_ns);
 };
+
+// Those of all processes that were forked from one another. A bucket that fills with time (as the generic cell rate
+// algorithm keeps it, ITU-T I.371: one word for the time at which it is full again). Lock-free.
+class FamilyReadings {
+public:
+  // Takes what a reading will cost; false: it has to wait. `processors`: that the caller may use.
+  bool take(uint64_t cost_ns, uint64_t now_ns, uint64_t processors);
+  // What was taken for a reading that was not made.
+  void give_back(uint64_t cost_ns, uint64_t processors);
+
+private:
+  std::atomic<uint64_t> full_ns_{0};
+};
+
+// Of this process' family; null where there is no memory for it: then each process only keeps to its own time. Any
+// context.
+FamilyReadings *family_readings();
+// At the start of the first process, before it forks.
+void begin_family();
 
 } // namespace castaway

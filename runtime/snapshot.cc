@@ -49,7 +49,7 @@ template <typename T> T *room(size_t count) {
 class MappedWorkspace final : public Workspace {
 public:
   void *take(size_t bytes) override { return sys::map_memory(bytes ? bytes : 1); }
-  void *take_touched(size_t bytes) override { return sys::map_memory(bytes ? bytes : 1, MAP_POPULATE); }
+  void *take_touched(size_t bytes) override { return sys::map_memory(bytes ? bytes : 1, MAP_PRIVATE | MAP_POPULATE); }
 };
 
 // So that the target's own threads win: they get ten times as much of a processor that both want. Not less than this,
@@ -293,10 +293,15 @@ bool Snapshot::is_asked() const {
 }
 
 // Whoever asks gets an answer, whatever it takes.
-bool Snapshot::may_read_late() const {
-  uint64_t bytes = finder_->late_bytes();
-  auto may = [&](uint64_t present) { return readings_.allow(bytes, present, safepoint_.stopped_ns); };
-  return is_asked() || may(bytes) || (!readings_.know(bytes) && may(finder_->estimate_late_present()));
+bool Snapshot::may_read_late() {
+  uint64_t bytes = finder_->late_bytes(), now = safepoint_.stopped_ns;
+  if (is_asked() || bytes == 0) return true;
+  uint64_t expected =
+      readings_.know(bytes) ? readings_.cost_ns : cost_of_reading(bytes, finder_->estimate_late_present());
+  FamilyReadings *family = family_readings();
+  if (!readings_.allow(expected, now) || (family && !family->take(expected, now, sys::processors()))) return false;
+  taken_ = family ? expected : 0;
+  return true;
 }
 
 // Late roots are read last, if at all, and change meanwhile: so not where what is found is reported at once. Nor where
@@ -487,6 +492,8 @@ void Snapshot::update_history() {
   refuted_threads_ += history_.header.refuted_threads;
   if (finder_->late_bytes() != 0 && !finder_->has_late())
     readings_.add(finder_->late_bytes(), finder_->late_present(), safepoint_.stopped_ns);
+  else if (taken_)
+    family_readings()->give_back(taken_, sys::processors());
   next.header = {.magic = 0,
                  .threads = 0,
                  .blocks = 0,

@@ -61,7 +61,7 @@ private:
   void collect_registers(ThreadImage &image, const StoppedThread &stopped);
   void find_roots();
   bool is_asked() const;
-  bool may_read_late() const;
+  bool may_read_late();
   bool may_spare_late() const;
   uint64_t length_of_row(uint64_t first_safepoint) const;
   uint64_t row_of_length(uint64_t length) const;
@@ -112,6 +112,7 @@ private:
   bool all_confirmed_ = true;    // of the leaked blocks
   bool unsettles_ = false;       // HistoryHeader::unsettles
   SharedReadings readings_{};
+  uint64_t taken_ = 0; // of the family's time for readings
 };
 
 // Executes bin/castaway on the capture; exits with kSnapshotNoReporter where that fails.

@@ -43,11 +43,20 @@ inline long write_all(int fd, const void *from, size_t size) {
 }
 
 // Fresh zeroed memory, or null. Reserved only: pages come when touched, or at once with MAP_POPULATE.
-inline void *map_memory(size_t size, int more = 0) {
-  long p = call(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | more, -1, 0);
+inline void *map_memory(size_t size, int kind = MAP_PRIVATE) {
+  long p = call(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_NORESERVE | kind, -1, 0);
   return p < 0 && p > -4096 ? nullptr : reinterpret_cast<void *>(p);
 }
 inline void unmap_memory(void *at, size_t size) { call(SYS_munmap, at, size); }
+
+// That the calling thread may run on.
+inline size_t processors() {
+  uint64_t mask[128] = {}; // of 8192
+  long bytes = call(SYS_sched_getaffinity, 0, sizeof mask, mask);
+  size_t count = 0;
+  for (long i = 0; i < bytes / 8; ++i) count += static_cast<size_t>(__builtin_popcountll(mask[i]));
+  return count;
+}
 
 inline uint64_t now_ns(int clock = CLOCK_MONOTONIC) {
   timespec t{};

@@ -16,7 +16,7 @@ int readings(uint64_t interval, uint64_t bytes, int count) {
   for (int i = 0; i < count; ++i) {
     uint64_t now = kStart + static_cast<uint64_t>(i) * interval;
     so_far.begin(now);
-    if (!so_far.allow(bytes, bytes, now)) continue;
+    if (!so_far.allow(cost_of_reading(bytes, bytes), now)) continue;
     so_far.add(bytes, bytes, now);
     ++made;
   }
@@ -57,27 +57,26 @@ TEST(SharedReadings, TheFirstMayComeAtOnceWhileTheyTakeATenthOfASecond) {
 }
 
 TEST(SharedReadings, WhatTheLastOneTookAndWhatTheNextWillBothCount) {
-  const uint64_t much = cost_of_reading(kGiB, kGiB), little = cost_of_reading(kGiB, 0);
+  const uint64_t much = cost_of_reading(kGiB, kGiB);
   SharedReadings after{};
   after.add(kGiB, kGiB, kStart);
   EXPECT_TRUE(after.know(kGiB));
-  EXPECT_FALSE(after.allow(kGiB, 0, kStart + 999 * much)) << "the last one told how much there is";
-  EXPECT_TRUE(after.allow(kGiB, 0, kStart + 1001 * much));
   EXPECT_FALSE(after.know(2 * kGiB));
-  EXPECT_FALSE(after.allow(2 * kGiB, 0, kStart + 999 * much)) << "to make up for the last one";
-  EXPECT_TRUE(after.allow(2 * kGiB, 0, kStart + 1001 * much));
-  EXPECT_FALSE(after.allow(2 * kGiB, 2 * kGiB, kStart + 1999 * much)) << "the next one takes longer";
-  EXPECT_TRUE(after.allow(2 * kGiB, 2 * kGiB, kStart + 2001 * much));
+  EXPECT_EQ(after.cost_ns, much);
+  EXPECT_FALSE(after.allow(1, kStart + 999 * much)) << "to make up for the last one";
+  EXPECT_TRUE(after.allow(1, kStart + 1001 * much));
+  EXPECT_FALSE(after.allow(2 * much, kStart + 1999 * much)) << "the next one takes longer";
+  EXPECT_TRUE(after.allow(2 * much, kStart + 2001 * much));
   SharedReadings none{};
   none.begin(kStart);
-  EXPECT_FALSE(none.allow(8 * kGiB, 0, kStart + 7900 * little));
-  EXPECT_TRUE(none.allow(8 * kGiB, 0, kStart + 8100 * little));
+  EXPECT_FALSE(none.allow(much, kStart + 999 * much));
+  EXPECT_TRUE(none.allow(much, kStart + 1001 * much));
 }
 
 TEST(SharedReadings, ATimeThatRunsBackIsNone) {
   SharedReadings after{};
   after.add(kGiB, kGiB, kStart);
-  EXPECT_FALSE(after.allow(kGiB, kGiB, kStart - 1));
+  EXPECT_FALSE(after.allow(after.cost_ns, kStart - 1));
 }
 
 TEST(SharedReadings, CountFromTheFirstSafepoint) {
@@ -90,6 +89,44 @@ TEST(SharedReadings, CountFromTheFirstSafepoint) {
   EXPECT_EQ(so_far.since_ns, kStart + 2 * kSecond);
   so_far.add(kGiB, kGiB, kStart + 4 * kSecond);
   EXPECT_EQ(so_far.spent_ns, cost_of_reading(kGiB, 0) + cost_of_reading(kGiB, kGiB));
+}
+
+// How many readings of `cost` a family makes in `seconds` that tries one each millisecond.
+int readings_of_family(FamilyReadings &family, uint64_t cost, uint64_t processors, uint64_t seconds) {
+  int made = 0;
+  for (uint64_t now = kStart; now < kStart + seconds * kSecond; now += kMillisecond)
+    made += family.take(cost, now, processors);
+  return made;
+}
+
+TEST(FamilyReadings, TakeATenthOfASecondAndThenATwoHundredAndFiftiethOfAllProcessors) {
+  FamilyReadings family;
+  for (int i = 0; i < 10; ++i) EXPECT_TRUE(family.take(10 * kMillisecond, kStart, 1));
+  EXPECT_FALSE(family.take(10 * kMillisecond, kStart, 1));
+  EXPECT_FALSE(family.take(10 * kMillisecond, kStart + 2499 * kMillisecond, 1));
+  EXPECT_TRUE(family.take(10 * kMillisecond, kStart + 2500 * kMillisecond, 1));
+  FamilyReadings long_one, on_many;
+  EXPECT_EQ(readings_of_family(long_one, 10 * kMillisecond, 1, 1000), 10 + 399);
+  EXPECT_NEAR(readings_of_family(on_many, 10 * kMillisecond, 16, 100), 10 + 640, 1);
+}
+
+TEST(FamilyReadings, ThatAreLongAreMadeUpFor) {
+  FamilyReadings family;
+  EXPECT_TRUE(family.take(3 * kSecond, kStart, 1));
+  EXPECT_FALSE(family.take(kMillisecond, kStart + 749 * kSecond - 26 * kSecond, 1));
+  EXPECT_TRUE(family.take(kMillisecond, kStart + 750 * kSecond - 24 * kSecond, 1));
+  EXPECT_FALSE(family.take(3 * kSecond, kStart + 750 * kSecond, 1));
+  EXPECT_TRUE(family.take(3 * kSecond, kStart + 751 * kSecond, 1));
+}
+
+TEST(FamilyReadings, ThatAreNotMadeAreGivenBack) {
+  FamilyReadings family;
+  for (int i = 0; i < 1000; ++i) {
+    EXPECT_TRUE(family.take(50 * kMillisecond, kStart, 4));
+    family.give_back(50 * kMillisecond, 4);
+  }
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(family.take(50 * kMillisecond, kStart, 4));
+  EXPECT_FALSE(family.take(50 * kMillisecond, kStart, 4));
 }
 
 } // namespace

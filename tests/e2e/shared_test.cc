@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <csignal>
 #include <gtest/gtest.h>
+#include <map>
+#include <sched.h>
 
 namespace e2e {
 namespace {
@@ -148,6 +150,12 @@ TEST(SharedMemory, IsSparedWhereNothingIsLostButNowAndThen) {
   }
 }
 
+TEST(SharedMemory, OfTheRuntimesOwnIsNone) {
+  Target target({program("drip"), "fixed", "64"}, {.interval = "100ms"});
+  target.await_ready();
+  for (int i = 0; i < 2; ++i) EXPECT_FALSE(spared_shared_memory(next(target)));
+}
+
 TEST(SharedMemory, IsReadWhereWhatIsFoundIsReportedAtOnce) {
   Target on_demand({program("hidden"), "block_replaced", "held"});
   on_demand.await_ready();
@@ -237,7 +245,7 @@ TEST(MuchSharedMemory, IsNotReadAtEachSafepointWhereThereIsMuchOfIt) {
   expect_nothing_leaked(next(target)); // or it had been read once before
 }
 
-// The first readings are made at once, then none for half a minute.
+// The first readings are made at once, then none for most of a minute.
 TEST(MuchSharedMemory, DelaysWhatIsNewAndKeepsWhatIsKnown) {
   Target target({program("shared"), "much"}, {.interval = "1s", .more = {"CASTAWAY_KEEP=100"}});
   target.await_ready();
@@ -259,6 +267,39 @@ TEST(MuchSharedMemory, DelaysWhatIsNewAndKeepsWhatIsKnown) {
   next(target); // may have begun before
   expect_leaked(next(target), 2, 2);
   expect_nothing_refuted(target.newest());
+}
+
+std::string any_processor() {
+  cpu_set_t allowed;
+  EXPECT_EQ(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+  int processor = 0;
+  while (processor + 1 < CPU_SETSIZE && !CPU_ISSET(processor, &allowed)) ++processor;
+  return std::to_string(processor);
+}
+
+// Each of three processes would read it twice at once; together they may do that twice, and then, where they have one
+// processor, each twelve seconds.
+TEST(MuchSharedMemory, IsNotReadByEachOfAFamilyAtOnce) {
+  Target target({"taskset", "--cpu-list", any_processor(), program("shared"), "family"},
+                {.interval = "400ms", .more = {"CASTAWAY_KEEP=100"}});
+  target.await_ready();
+  std::map<pid_t, int> safepoints;
+  int readings = 0, unread = 0;
+  ASSERT_TRUE(eventually([&] {
+    safepoints.clear(), readings = unread = 0;
+    for (const std::string &path : target.profiles()) {
+      Profile profile(path);
+      const std::string_view process = profile.data().comment(castaway::kProcess); // and its pid
+      ++safepoints[std::stoi(std::string(process.substr(process.rfind(' ') + 1)))];
+      left_unread(profile) ? ++unread : spared_shared_memory(profile) ? 0 : ++readings;
+    }
+    return safepoints.size() == 3 && std::ranges::all_of(safepoints, [](const auto &of) { return of.second >= 3; });
+  }));
+  for (const auto &[pid, count] : safepoints)
+    if (pid != target.process().pid()) kill(pid, SIGKILL);
+  EXPECT_EQ(readings, 2);
+  EXPECT_GE(unread, 4);
+  expect_leaked(target.snap(), 0, 1); // whoever asks gets an answer
 }
 
 // Another block is in the place of a leaked one, which counts as refuted: it has never been looked for there.

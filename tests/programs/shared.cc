@@ -5,6 +5,8 @@
 //
 // SIGUSR1 makes them do more, after which they say "done".
 //
+// `family` forks twice at once: three processes with the same block lost.
+//
 // With `held` the only pointers are in that memory; with `fixed` nothing is lost.
 #include "waits.h"
 
@@ -15,7 +17,7 @@ namespace {
 using support::Mode;
 
 constexpr size_t kSome = 1 << 20;
-constexpr size_t kMuch = size_t{1900} << 20;     // 36 ms: a process may do that twice at once
+constexpr size_t kMuch = size_t{2500} << 20;     // 49 ms: a process may do that twice at once, and a family
 constexpr size_t kTooMuch = size_t{8000} << 20;  // 152 ms: not even once
 constexpr size_t kInPlaces = size_t{4000} << 20; // 78 ms, and 40 more where a thirty-second of it is there
 constexpr size_t kSize = 12'345;
@@ -75,9 +77,15 @@ void lose_and_fork(Mode mode) {
   support::act_at_signal(support::make_child, "done");
 }
 
+void lose_in_family(Mode mode) {
+  shared_words = support::map_shared(kMuch);
+  lose_block(mode);
+  for (int i = 0; i < 2; ++i) support::make_child();
+}
+
 constexpr support::Case kCases[] = {
     {"much", lose<kMuch>},  {"too_much", lose<kTooMuch>}, {"in_places", lose<kInPlaces>},
-    {"deadlock", deadlock}, {"inherited", lose_and_fork},
+    {"deadlock", deadlock}, {"inherited", lose_and_fork}, {"family", lose_in_family},
 };
 
 } // namespace
