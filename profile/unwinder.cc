@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 
 // Exported by libunwind for tools like this one (gdb's proc-service clients, perf), yet in none of its headers.
 extern "C" int UNW_OBJ(dwarf_search_unwind_table)(unw_addr_space_t space, unw_word_t ip, unw_dyn_info_t *table,
@@ -156,7 +157,8 @@ bool Unwinder::read_module(uint64_t address, uint64_t &value) {
   }
   value = 0; // what a segment has beyond the file's bytes
   const auto bytes = module->file->at(address - module->bias);
-  memcpy(&value, bytes.data(), std::min(bytes.size(), sizeof value));
+  std::ranges::copy(bytes.first(std::min(bytes.size(), sizeof value)),
+                    std::as_writable_bytes(std::span(&value, 1)).begin());
   return true;
 }
 

@@ -7,6 +7,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+extern "C" const char etext; // end(3)
+
 namespace castaway {
 namespace {
 
@@ -200,6 +202,23 @@ TEST(ProfileStacks, RandomRegistersAndStacksAreSurvived) {
     auto &copy = add_copy(hostile, record, stack);
     copy.registers[static_cast<size_t>(rand()) % 17] += static_cast<uint64_t>(rand() % 512);
   }
+  Read read(hostile);
+  for (const auto &thread : read.analysis.threads()) EXPECT_LE(thread.addresses.size(), kMostFrames);
+}
+
+// A mapping ends with its page, a segment with its last byte.
+TEST(ProfileStacks, FramesBehindTheEndOfASegmentAreSurvived) {
+  const auto behind_text = reinterpret_cast<uint64_t>(&etext) | 0xff0;
+  const BlockedProcess process(1);
+  CaptureBuilder builder;
+  process.capture(builder, 0);
+  const auto bytes = builder.build();
+  const auto capture = Capture::read(bytes);
+  const auto record = capture->threads()[1];
+  const auto stack = capture->stack_of(record);
+  CaptureBuilder hostile;
+  hostile.maps(process.maps());
+  for (size_t i = 0; i < 17; i++) add_copy(hostile, record, stack).registers[i] = behind_text;
   Read read(hostile);
   for (const auto &thread : read.analysis.threads()) EXPECT_LE(thread.addresses.size(), kMostFrames);
 }
