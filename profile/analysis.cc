@@ -27,6 +27,7 @@ std::vector<uint64_t> call_addresses(std::span<const uint64_t> return_addresses)
 Analysis::Analysis(const Capture &capture, const Modules &modules, Symbolizer &symbols)
     : capture_(capture), modules_(modules), symbols_(symbols) {
   notes_.assign(capture.notes().begin(), capture.notes().end());
+  if (!reports_unconfirmed()) symbols_.spare_runtime_lines();
   Unwinder unwinder(capture, modules);
   size_t cut_stacks = 0;
   threads_.reserve(capture.threads().size());

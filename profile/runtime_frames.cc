@@ -37,9 +37,11 @@ bool is_allocation_function(std::string_view function) {
   return std::find(kAllocationFunctions.begin(), kAllocationFunctions.end(), name) != kAllocationFunctions.end();
 }
 
+bool is_runtime_module(std::string_view module) { return starts_with_any(file_name(module), kRuntimeModules); }
+
 bool is_runtime_frame(std::string_view function, std::string_view module) {
-  return is_own_module(module) || is_allocation_function(function) ||
-         starts_with_any(file_name(module), kRuntimeModules) || starts_with_any(function, kRuntimeNamespaces);
+  return is_own_module(module) || is_allocation_function(function) || is_runtime_module(module) ||
+         starts_with_any(function, kRuntimeNamespaces);
 }
 
 } // namespace castaway

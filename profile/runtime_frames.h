@@ -11,6 +11,9 @@ bool is_own_module(std::string_view module);
 // malloc and its kin, operator new.
 bool is_allocation_function(std::string_view function);
 
+// The C or C++ library, the loader, a sanitizer's; `module` is a path.
+bool is_runtime_module(std::string_view module);
+
 // A function of the C or C++ library, the loader, the profiler or a sanitizer; `module` is a path.
 bool is_runtime_frame(std::string_view function, std::string_view module);
 

@@ -3,6 +3,7 @@
 #include "profile/demangle.h"
 #include "profile/earlier_symbols.h"
 #include "profile/file.h"
+#include "profile/runtime_frames.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -127,24 +128,27 @@ const Symbolized &Symbolizer::at(uint64_t address) {
   return known_.emplace(address, look_up(address)).first->second;
 }
 
-const Symbolized *Symbolizer::find_earlier(const Module &module, uint64_t address, bool without_lines) {
+const Symbolized *Symbolizer::find_earlier(const Module &module, uint64_t address) {
   if (earlier_ == nullptr || !module.file) return nullptr;
   const auto &map = modules_.map();
   const auto &mapping = map.mappings()[static_cast<size_t>(map.find(address))];
   const auto find = [&] { return earlier_->find(module.file->build_id(), address - mapping.begin + mapping.offset); };
   auto found = find();
   // To read debug information takes longer than to read a profile.
-  while (found.symbols == nullptr && !without_lines && may_tell_more(module) && !debug_of(module).was_read &&
-         earlier_->learn_more())
+  while (found.symbols == nullptr && !spares_lines(module, address) && may_tell_more(module) &&
+         !debug_of(module).was_read && earlier_->learn_more())
     found = find();
-  if (found.symbols == nullptr || (!found.final && may_tell_more(module))) return nullptr;
+  if (found.symbols == nullptr || (!found.final && !is_spared(module) && may_tell_more(module))) return nullptr;
   // The same code may be mapped from a file with another name.
   const auto &symbols = *found.symbols;
   return symbols.known || symbols.frames[0].function == fallback_name(address) ? &symbols : nullptr;
 }
 
+bool Symbolizer::is_spared(const Module &module) const { return spares_runtime_ && is_runtime_module(module.path); }
+
 bool Symbolizer::spares_lines(const Module &module, uint64_t address) {
-  return spared_.contains(address) && debug_of(module).compressed && !debug_of(module).was_read;
+  if (!is_spared(module) && (!spared_.contains(address) || debug_of(module).was_read)) return false;
+  return debug_of(module).compressed;
 }
 
 // In the file itself, or where find_debug_information() finds it.
@@ -198,8 +202,8 @@ ElfSymbol Symbolizer::symbol_at(const Module &module, uint64_t inside) {
 Symbolized Symbolizer::look_up(uint64_t address) {
   Symbolized result;
   if (const auto *module = modules_.at(address)) {
+    if (const auto *known = find_earlier(*module, address)) return *known;
     const bool without_lines = spares_lines(*module, address);
-    if (const auto *known = find_earlier(*module, address, without_lines)) return *known;
     const auto inside = address - module->bias;
     const auto symbol = symbol_at(*module, inside);
     if (!symbol.name.empty() && !without_lines) result.offset = inside - symbol.value;

@@ -6,7 +6,8 @@
 // address is looked up once.
 //
 // Debug information is often compressed, and to read one line of libc's takes 45 ms. So there are addresses of which
-// the function's name will do where that would have to be read for them alone.
+// the function's name will do where that would have to be read for them alone, and those in libc are always of this
+// kind where nobody waits for the report.
 //
 // Owner: one thread, OFFLINE. A file that cannot be read leaves its addresses with their fallback names.
 #pragma once
@@ -60,6 +61,8 @@ public:
 
   // Before any of these is asked for.
   void spare_lines_of(std::unordered_set<uint64_t> addresses) { spared_ = std::move(addresses); }
+  // Those in the C and C++ libraries.
+  void spare_runtime_lines() { spares_runtime_ = true; }
   // `address`: of the instruction itself, or within the call instruction. The reference stays good.
   const Symbolized &at(uint64_t address);
   // A module's variable at `address`; nullopt where no module's data is.
@@ -74,9 +77,11 @@ private:
     std::shared_ptr<const ElfFile> file; // found by build id
   };
 
-  const Symbolized *find_earlier(const Module &module, uint64_t address, bool without_lines);
+  const Symbolized *find_earlier(const Module &module, uint64_t address);
   // Whether debug information may say more of it than its ELF symbols.
   bool may_tell_more(const Module &module) { return debug_of(module).exists; }
+  // Of any address in it a name will do.
+  bool is_spared(const Module &module) const;
   bool spares_lines(const Module &module, uint64_t address);
   DebugInformation &debug_of(const Module &module);
   Symbolized look_up(uint64_t address);
@@ -96,6 +101,7 @@ private:
   std::unordered_map<const Module *, std::unique_ptr<ElfSymbols>> own_symbols_;
   std::unordered_map<uint64_t, Symbolized> known_;
   std::unordered_set<uint64_t> spared_;
+  bool spares_runtime_ = false;
 };
 
 } // namespace castaway

@@ -1,12 +1,17 @@
-// Debug information that is compressed is not read for threads that run alone. This program's is: see CMakeLists.txt.
+// Debug information that is compressed is not read for threads that run alone, nor for the C library. This program's
+// is: see CMakeLists.txt.
 #include "profile/earlier_symbols.h"
 #include "profile/make_profiles.h"
 #include "tests/profile_process.h"
 
+#include <filesystem>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace castaway {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr std::string_view kFunction = "castaway::known::Waiter::outer_wait<long>";
 #if defined(__x86_64__)
@@ -78,6 +83,41 @@ TEST_F(Lines, ThatWereSparedAreLookedUpWhenTheyAreNeeded) {
 }
 
 TEST_F(Lines, ThatAreKnownAlreadyAreTakenOver) {
+  builder_.fact("trigger", "demand");
+  EarlierSymbols earlier;
+  earlier.add(threads_profile());
+  builder_.fact("trigger", "periodic");
+  EXPECT_GT(lines_of_busy(threads_profile(&earlier)), 0u);
+}
+
+// This program in the C library's stead, and a leak that was allocated there.
+class LinesOfTheCLibrary : public Lines {
+protected:
+  LinesOfTheCLibrary() {
+    const auto self = fs::read_symlink("/proc/self/exe").string();
+    fs::create_directories(directory_);
+    fs::copy_file(self, directory_ + "/libc.so.6");
+    auto maps = process_.maps();
+    for (size_t at = 0; (at = maps.find(self, at)) != maps.npos;)
+      maps.replace(at, self.size(), directory_ + "/libc.so.6");
+    builder_.maps(maps).call_stack(5, {address_in_outer_wait()}).leak(5, 6, 1, 16);
+  }
+  ~LinesOfTheCLibrary() override { fs::remove_all(directory_); }
+
+  const std::string directory_ = testing::TempDir() + "lines." + std::to_string(getpid());
+};
+
+TEST_F(LinesOfTheCLibrary, AreSpared) { EXPECT_EQ(lines_of_busy(threads_profile()), 0u); }
+
+TEST_F(LinesOfTheCLibrary, AreThereWhenSomebodyAsks) {
+  EarlierSymbols earlier;
+  earlier.add(threads_profile());
+  builder_.fact("trigger", "demand");
+  EXPECT_GT(lines_of_busy(threads_profile()), 0u);
+  EXPECT_GT(lines_of_busy(threads_profile(&earlier)), 0u) << "that they were spared says nothing of them";
+}
+
+TEST_F(LinesOfTheCLibrary, ThatAreKnownAlreadyAreTakenOver) {
   builder_.fact("trigger", "demand");
   EarlierSymbols earlier;
   earlier.add(threads_profile());

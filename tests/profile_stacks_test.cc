@@ -115,6 +115,7 @@ TEST(ProfileStacks, SeparateDebugInformationIsFoundByBuildId) {
   const BlockedProcess process(1);
   CaptureBuilder builder;
   process.capture(builder, 6);
+  builder.fact("trigger", "demand");
   Read read(builder);
   const auto leaf = read.analysis.threads()[1].addresses[0];
   const auto id = read.modules.at(leaf)->file->build_id();
