@@ -9,9 +9,9 @@ namespace castaway {
 
 namespace {
 
-constexpr uint64_t kShare = 1000;         // of a process' time, one part
-constexpr uint64_t kFamilyShare = 250;    // of its family's processors
-constexpr uint64_t kAtOnce = 100'000'000; // nanoseconds of each process, however short its life, and of each family
+constexpr uint64_t kShare = 1000;        // of a process' time, one part
+constexpr uint64_t kFamilyShare = 500;   // of its family's processors
+constexpr uint64_t kAtOnce = 50'000'000; // nanoseconds of each process, however short its life, and of each family
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kNsPerMappedPage = 76;    // mincore(2)
 constexpr uint64_t kNsPerPresentPage = 1260; // its page table entry made, read, and unmade

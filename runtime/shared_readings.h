@@ -7,7 +7,7 @@
 // they are short.
 //
 // A hundred processes that were forked from one another, and each of them young, would still read a hundred times at
-// once. So a family has a budget of its own: a two hundred and fiftieth of the processors that it may use.
+// once. So a family has a budget of its own: a five-hundredth of the processors that it may use.
 //
 // Context: SNAPSHOT, where nothing else is said.
 #pragma once

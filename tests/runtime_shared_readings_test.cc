@@ -49,11 +49,11 @@ TEST(SharedReadings, TakeAThousandthOfALongTime) {
   }
 }
 
-TEST(SharedReadings, TheFirstMayComeAtOnceWhileTheyTakeATenthOfASecond) {
-  EXPECT_EQ(readings(kSecond / 10, 120 * kMiB, 100), 2); // 41 ms each
-  EXPECT_EQ(readings(kSecond / 10, 290 * kMiB, 100), 1); // 99 ms
-  EXPECT_EQ(readings(kSecond / 10, 300 * kMiB, 100), 0); // 103 ms
-  EXPECT_EQ(readings(kSecond / 10, 29 * kMiB, 50), 10);  // 10 ms
+TEST(SharedReadings, TheFirstMayComeAtOnceWhileTheyTakeATwentiethOfASecond) {
+  EXPECT_EQ(readings(kSecond / 10, 60 * kMiB, 100), 2);  // 21 ms each
+  EXPECT_EQ(readings(kSecond / 10, 145 * kMiB, 100), 1); // 50 ms
+  EXPECT_EQ(readings(kSecond / 10, 150 * kMiB, 100), 0); // 51 ms
+  EXPECT_EQ(readings(kSecond / 10, 29 * kMiB, 50), 5);   // 10 ms
 }
 
 TEST(SharedReadings, WhatTheLastOneTookAndWhatTheNextWillBothCount) {
@@ -99,34 +99,34 @@ int readings_of_family(FamilyReadings &family, uint64_t cost, uint64_t processor
   return made;
 }
 
-TEST(FamilyReadings, TakeATenthOfASecondAndThenATwoHundredAndFiftiethOfAllProcessors) {
+TEST(FamilyReadings, TakeATwentiethOfASecondAndThenAFiveHundredthOfAllProcessors) {
   FamilyReadings family;
-  for (int i = 0; i < 10; ++i) EXPECT_TRUE(family.take(10 * kMillisecond, kStart, 1));
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(family.take(10 * kMillisecond, kStart, 1));
   EXPECT_FALSE(family.take(10 * kMillisecond, kStart, 1));
-  EXPECT_FALSE(family.take(10 * kMillisecond, kStart + 2499 * kMillisecond, 1));
-  EXPECT_TRUE(family.take(10 * kMillisecond, kStart + 2500 * kMillisecond, 1));
+  EXPECT_FALSE(family.take(10 * kMillisecond, kStart + 4999 * kMillisecond, 1));
+  EXPECT_TRUE(family.take(10 * kMillisecond, kStart + 5000 * kMillisecond, 1));
   FamilyReadings long_one, on_many;
-  EXPECT_EQ(readings_of_family(long_one, 10 * kMillisecond, 1, 1000), 10 + 399);
-  EXPECT_NEAR(readings_of_family(on_many, 10 * kMillisecond, 16, 100), 10 + 640, 1);
+  EXPECT_EQ(readings_of_family(long_one, 10 * kMillisecond, 1, 1000), 5 + 199);
+  EXPECT_NEAR(readings_of_family(on_many, 10 * kMillisecond, 16, 100), 5 + 320, 1);
 }
 
 TEST(FamilyReadings, ThatAreLongAreMadeUpFor) {
   FamilyReadings family;
   EXPECT_TRUE(family.take(3 * kSecond, kStart, 1));
-  EXPECT_FALSE(family.take(kMillisecond, kStart + 749 * kSecond - 26 * kSecond, 1));
-  EXPECT_TRUE(family.take(kMillisecond, kStart + 750 * kSecond - 24 * kSecond, 1));
-  EXPECT_FALSE(family.take(3 * kSecond, kStart + 750 * kSecond, 1));
-  EXPECT_TRUE(family.take(3 * kSecond, kStart + 751 * kSecond, 1));
+  EXPECT_FALSE(family.take(kMillisecond, kStart + 1474 * kSecond, 1));
+  EXPECT_TRUE(family.take(kMillisecond, kStart + 1476 * kSecond, 1));
+  EXPECT_FALSE(family.take(3 * kSecond, kStart + 1500 * kSecond, 1));
+  EXPECT_TRUE(family.take(3 * kSecond, kStart + 1501 * kSecond, 1));
 }
 
 TEST(FamilyReadings, ThatAreNotMadeAreGivenBack) {
   FamilyReadings family;
   for (int i = 0; i < 1000; ++i) {
-    EXPECT_TRUE(family.take(50 * kMillisecond, kStart, 4));
-    family.give_back(50 * kMillisecond, 4);
+    EXPECT_TRUE(family.take(25 * kMillisecond, kStart, 4));
+    family.give_back(25 * kMillisecond, 4);
   }
-  for (int i = 0; i < 2; ++i) EXPECT_TRUE(family.take(50 * kMillisecond, kStart, 4));
-  EXPECT_FALSE(family.take(50 * kMillisecond, kStart, 4));
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(family.take(25 * kMillisecond, kStart, 4));
+  EXPECT_FALSE(family.take(25 * kMillisecond, kStart, 4));
 }
 
 } // namespace

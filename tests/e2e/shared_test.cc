@@ -245,7 +245,7 @@ TEST(MuchSharedMemory, IsNotReadAtEachSafepointWhereThereIsMuchOfIt) {
   expect_nothing_leaked(next(target)); // or it had been read once before
 }
 
-// The first readings are made at once, then none for most of a minute.
+// The first readings are made at once, then none for twenty seconds.
 TEST(MuchSharedMemory, DelaysWhatIsNewAndKeepsWhatIsKnown) {
   Target target({program("shared"), "much"}, {.interval = "1s", .more = {"CASTAWAY_KEEP=100"}});
   target.await_ready();

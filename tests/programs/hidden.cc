@@ -87,7 +87,7 @@ template <void (*revive)()> void block(Mode mode) {
 // For all to see; then only in shared memory; then a child has it there as well.
 constexpr size_t kSmall = 1000; // of which the allocator gives out at once what has just come back
 constexpr size_t kSome = 1 << 20;
-constexpr size_t kMuch = size_t{1900} << 20; // none of it is there, but to look through it takes 36 ms
+constexpr size_t kMuch = size_t{1250} << 20; // none of it is there, but to look through it takes 24 ms
 void **shared_word;
 [[gnu::noinline]] void reveal() {
   static int step = 0;
