@@ -167,7 +167,6 @@ void RootFinder::find(std::span<const StoppedThread> threads, std::span<const Th
 }
 
 LateAnswer RootFinder::bring(std::span<const Range> &found) {
-  if (postponed_) return LateAnswer::later;
   list_late(late_);
   if (shared_swapped_) return LateAnswer::hidden;
   found = late_.all();

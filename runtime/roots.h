@@ -49,7 +49,7 @@ struct ThreadMemory {
 };
 ThreadMemory locate_memory(const StoppedThread &thread, bool is_main, const Vmas &vmas);
 
-class RootFinder final : public LateRoots {
+class RootFinder {
 public:
   // `self`: this process.
   RootFinder(const Vmas &vmas, const Proc &self) : vmas_(vmas), self_(self), pagemap_(self.open("pagemap")) {}
@@ -57,11 +57,10 @@ public:
   // `threads` and `memory` belong together. `leader_lives`: the main thread is among them. Leaves out the late roots,
   // which are shared memory that holds neither code nor blocks, and can be many times larger than all else: a fork
   // copies no page tables of it, and each process that shares it has its own snapshots. After this, they are read among
-  // the others by read_late(), or where the scanner asks for them, or not at all.
+  // the others by read_late(), or later by bring(), or not at all.
   void find(std::span<const StoppedThread> threads, std::span<const ThreadMemory> memory, bool leader_lives);
   void read_late() { list_late(roots_); }
-  void postpone_late() { postponed_ = true; }
-  LateAnswer bring(std::span<const Range> &found) override;
+  LateAnswer bring(std::span<const Range> &found); // for LateRoots
   // Whether there are some that have not been read so far.
   bool has_late() const { return !later_.all().empty() && !late_read_; }
   // In bytes: all of them, and what was there of it when they were read.
@@ -109,7 +108,7 @@ private:
   RangeList later_, late_; // late roots: mappings, and for bring() their pages
   RangeList untouched_;    // see is_untouched()
   bool sizes_known_ = false;
-  bool postponed_ = false, late_read_ = false;
+  bool late_read_ = false;
   uint64_t late_present_ = 0;
   bool shared_swapped_ = false;
 };

@@ -49,10 +49,6 @@ bool FamilyReadings::take(uint64_t cost_ns, uint64_t now_ns, uint64_t processors
   }
 }
 
-void FamilyReadings::give_back(uint64_t cost_ns, uint64_t processors) {
-  full_ns_.fetch_sub(family_time(cost_ns, processors), std::memory_order_relaxed);
-}
-
 FamilyReadings *family_readings() { return family; }
 
 void begin_family() { family = static_cast<FamilyReadings *>(own_shared_memory(sizeof(FamilyReadings))); }

@@ -45,8 +45,6 @@ class FamilyReadings {
 public:
   // Takes what a reading will cost; false: it has to wait. `processors`: that the caller may use.
   bool take(uint64_t cost_ns, uint64_t now_ns, uint64_t processors);
-  // What was taken for a reading that was not made.
-  void give_back(uint64_t cost_ns, uint64_t processors);
 
 private:
   std::atomic<uint64_t> full_ns_{0};

@@ -280,11 +280,15 @@ void Snapshot::find_roots() {
   finder_->find({stopped, thread_count_}, {memory, thread_count_}, leader_lives);
   readings_ = history_.header.shared;
   readings_.begin(safepoint_.stopped_ns);
-  if (!may_read_late()) return finder_->postpone_late();
-  SharedReadings begun = readings_; // if this process does not live to its end
-  begun.add(finder_->late_bytes(), finder_->late_bytes(), safepoint_.stopped_ns);
-  if (finder_->late_bytes() != 0) write_readings(safepoint_.files.history, begun);
-  if (!may_spare_late()) finder_->read_late();
+  if (may_spare_late()) return;
+  late_denied_ = !begin_reading_late();
+  if (!late_denied_) finder_->read_late();
+}
+
+// Where the scanner asks for them.
+LateAnswer Snapshot::bring(std::span<const Range> &found) {
+  if (late_denied_ || !begin_reading_late()) return LateAnswer::later;
+  return finder_->bring(found);
 }
 
 // Whether somebody waits for what this safepoint finds.
@@ -292,15 +296,20 @@ bool Snapshot::is_asked() const {
   return safepoint_.trigger != Trigger::periodic || safepoint_.question.address || safepoint_.question.tid;
 }
 
-// Whoever asks gets an answer, whatever it takes.
-bool Snapshot::may_read_late() {
+// Whether late roots may be read, and then it is noted that they are: should this process not live to its end. Whoever
+// asks gets an answer, whatever it takes.
+bool Snapshot::begin_reading_late() {
   uint64_t bytes = finder_->late_bytes(), now = safepoint_.stopped_ns;
-  if (is_asked() || bytes == 0) return true;
-  uint64_t expected =
-      readings_.know(bytes) ? readings_.cost_ns : cost_of_reading(bytes, finder_->estimate_late_present());
-  FamilyReadings *family = family_readings();
-  if (!readings_.allow(expected, now) || (family && !family->take(expected, now, sys::processors()))) return false;
-  taken_ = family ? expected : 0;
+  if (bytes == 0) return true;
+  if (!is_asked()) {
+    uint64_t expected =
+        readings_.know(bytes) ? readings_.cost_ns : cost_of_reading(bytes, finder_->estimate_late_present());
+    FamilyReadings *family = family_readings();
+    if (!readings_.allow(expected, now) || (family && !family->take(expected, now, sys::processors()))) return false;
+  }
+  SharedReadings begun = readings_;
+  begun.add(bytes, bytes, now);
+  write_readings(safepoint_.files.history, begun);
   return true;
 }
 
@@ -371,7 +380,7 @@ void Snapshot::scan() {
   image->notes = notes_;
   image->past = past_;
   image->safepoint = safepoint_.number;
-  image->late_roots = finder_->has_late() ? finder_ : nullptr;
+  image->late_roots = finder_->has_late() ? this : nullptr;
   auto *workspace = new (room<MappedWorkspace>(1)) MappedWorkspace;
   auto *crew = new (room<MarkerCrew>(1)) MarkerCrew(safepoint_.config->markers);
   scanner_ = new (room<Scanner>(1)) Scanner(*image, *workspace, crew);
@@ -492,8 +501,6 @@ void Snapshot::update_history() {
   refuted_threads_ += history_.header.refuted_threads;
   if (finder_->late_bytes() != 0 && !finder_->has_late())
     readings_.add(finder_->late_bytes(), finder_->late_present(), safepoint_.stopped_ns);
-  else if (taken_)
-    family_readings()->give_back(taken_, sys::processors());
   next.header = {.magic = 0,
                  .threads = 0,
                  .blocks = 0,

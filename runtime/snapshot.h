@@ -42,7 +42,7 @@ uint64_t faults_of(const Proc &process);
 // much.
 uint64_t anonymous_bytes(const Proc &process);
 
-class Snapshot {
+class Snapshot final : LateRoots {
 public:
   Snapshot(Safepoint &safepoint, World &world, const KernelRoots &kernel_roots, const UncopiedMemory &uncopied)
       : safepoint_(safepoint), world_(world), kernel_roots_(kernel_roots), uncopied_(uncopied),
@@ -61,8 +61,9 @@ private:
   void collect_registers(ThreadImage &image, const StoppedThread &stopped);
   void find_roots();
   bool is_asked() const;
-  bool may_read_late();
+  bool begin_reading_late();
   bool may_spare_late() const;
+  LateAnswer bring(std::span<const Range> &found) override;
   uint64_t length_of_row(uint64_t first_safepoint) const;
   uint64_t row_of_length(uint64_t length) const;
   void read_notes();
@@ -112,7 +113,7 @@ private:
   bool all_confirmed_ = true;    // of the leaked blocks
   bool unsettles_ = false;       // HistoryHeader::unsettles
   SharedReadings readings_{};
-  uint64_t taken_ = 0; // of the family's time for readings
+  bool late_denied_ = false;
 };
 
 // Executes bin/castaway on the capture; exits with kSnapshotNoReporter where that fails.

@@ -119,15 +119,5 @@ TEST(FamilyReadings, ThatAreLongAreMadeUpFor) {
   EXPECT_TRUE(family.take(3 * kSecond, kStart + 1501 * kSecond, 1));
 }
 
-TEST(FamilyReadings, ThatAreNotMadeAreGivenBack) {
-  FamilyReadings family;
-  for (int i = 0; i < 1000; ++i) {
-    EXPECT_TRUE(family.take(25 * kMillisecond, kStart, 4));
-    family.give_back(25 * kMillisecond, 4);
-  }
-  for (int i = 0; i < 2; ++i) EXPECT_TRUE(family.take(25 * kMillisecond, kStart, 4));
-  EXPECT_FALSE(family.take(25 * kMillisecond, kStart, 4));
-}
-
 } // namespace
 } // namespace castaway
