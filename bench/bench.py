@@ -420,18 +420,20 @@ def sync(bench):
     return [table]
 
 
-def visit_server(bench, name, seconds, interval, up, phases):
+def visit_server(bench, name, interval, up, phases):
     """{key: number} for each phase of one visit to both servers at once, which are up for so many seconds before the
-    load begins, and a phase so many after that; none where one is broken. `start` is the same in all of them."""
+    load begins; a phase begins so many seconds after that, and lasts so many. None where one is broken. `start` is the
+    same in all of them."""
     out = bench.new_directory()
     out.chmod(0o777)
-    turns = Turns(phases[0], phases[-1] - phases[0] + seconds)
+    first = phases[0][0]
+    turns = Turns(first, max(begin + seconds for begin, seconds in phases) - first)
     settings = {"CASTAWAY_OUTPUT": str(out / "profiles"), "CASTAWAY_LOG": "quiet", "CASTAWAY_INTERVAL": f"{interval}s"}
     try:
         served = visit_both(bench.build, name, turns, up, [bench.build / "bin/castaway", "run", "--"], settings)
         safepoints = safepoint_times(out / "profiles")
-        return [{"start": str(out), **compare(turns.between(phase - phases[0], seconds), *served, safepoints)}
-                for phase in phases]
+        return [{"start": str(out), **compare(turns.between(begin - first, seconds), *served, safepoints)}
+                for begin, seconds in phases]
     except (Broken, BrokenBarrierError, OSError, ValueError, KeyError, statistics.StatisticsError) as broken:
         bench.remark(f"{name}: {' '.join(str(broken).split())[:300]}")
         return []
@@ -440,7 +442,7 @@ def visit_server(bench, name, seconds, interval, up, phases):
 
 
 def servers(bench):
-    seconds, interval = bench.choose((4, 2), (20, 10))
+    seconds, interval = bench.choose((10, 5), (20, 10))
     table = Table(f"Servers under load, a safepoint every {interval} s", [
         "", "requests/s, plain", "castaway, outside safepoints", "ratio outside", "% lost to safepoints",
         "throughput, ratio", "p99 us, plain", "castaway, outside safepoints", "p99, ratio", "inside", "% of time inside",
@@ -451,20 +453,23 @@ def servers(bench):
                  "the stop until its report is written.")
     bench.remark("PostgreSQL leaks a few blocks before it forks. Once these are known for good, from the third safepoint "
                  "on, shared memory need not be read, neither by a process that knows nor by one that is forked from it "
-                 "later. So it has three rows: with clients from its start, in their first safepoints and from the third "
-                 "on; and with clients that come when it has made two safepoints. In each row there are two safepoints in "
-                 "the time measured of each process that runs; of idle ones, one in four is made.")
+                 "later. So it has several rows: with clients from its start, in their first two safepoints, in the next "
+                 "two, and in the first six together; and with clients that come when it has made two safepoints. In all "
+                 "other rows there are two safepoints in the time measured of each process that runs; of idle ones, one "
+                 "in four is made.")
     settled = 2 * interval + 2  # two safepoints are over, with their reports
     for name, (_, programs) in SERVERS.items():
         if missing := [each for each in programs if not installed(each)]:
             bench.remark(f"{name}: {missing[0]} is not installed")
-        rows = {0: {name: WARM_UP}}
+        rows = {0: {name: (WARM_UP, seconds)}}
         if name == "postgresql":
-            rows = {0: {"postgresql, just started": WARM_UP, "postgresql, from the third safepoint on": settled},
-                    settled: {"postgresql, new clients": WARM_UP}}
+            rows = {0: {"postgresql, just started": (WARM_UP, seconds),
+                        "postgresql, from the third safepoint on": (settled, seconds),
+                        "postgresql, its first six safepoints": (WARM_UP, 3 * seconds)},
+                    settled: {"postgresql, new clients": (WARM_UP, seconds)}}
         of_rows = {}
         for up, phases in rows.items():
-            visits = [] if missing else [visit_server(bench, name, seconds, interval, up, list(phases.values()))
+            visits = [] if missing else [visit_server(bench, name, interval, up, list(phases.values()))
                                          for _ in range(bench.choose(1, VISITS[name]))]
             for i, title in enumerate(phases):
                 of_rows[title] = [phases_found[i] for phases_found in visits if phases_found]
@@ -478,7 +483,7 @@ def outside_ratio(bench, name, interval, of_rows):
     """Outside of safepoints a server does the same in each row, and two plain ones differ by 4 % from one start to the
     next. So all starts say what that ratio is, and some more that are only for that. (These are short. A server's
     first seconds cost it a little more: all allocations have their chance to be recorded.)"""
-    short = [visit_server(bench, name, 4, interval, 0, [WARM_UP]) for _ in range(bench.choose(1, SHORT_VISITS))]
+    short = [visit_server(bench, name, interval, 0, [(WARM_UP, 4)]) for _ in range(bench.choose(1, SHORT_VISITS))]
     starts = {}  # the phases of each
     for visit in itertools.chain(*of_rows.values(), *short):
         starts.setdefault(visit["start"], []).append(visit["outside_ratio"])
