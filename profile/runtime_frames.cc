@@ -12,7 +12,7 @@ constexpr std::array<std::string_view, 11> kAllocationFunctions = {
     "posix_memalign", "valloc", "pvalloc", "operator new", "operator new[]"};
 
 constexpr std::array<std::string_view, 14> kRuntimeModules = {
-    "libc.so",  "libc-", "libpthread", "libstdc++.so", "libc++.so", "libc++abi", "libgcc_s.so",
+    "libc.so",  "libc-2.", "libpthread", "libstdc++.so", "libc++.so", "libc++abi", "libgcc_s.so",
     "ld-linux", "ld-2.", "ld.so",      "libm.so",      "libasan",   "libtsan",   "[vdso]"};
 
 constexpr std::array<std::string_view, 3> kRuntimeNamespaces = {"std::", "__gnu_cxx::", "__cxxabiv1::"};

@@ -100,11 +100,13 @@ TEST(ProfileNames, StatesOfThreads) {
 
 TEST(ProfileNames, RuntimeFrames) {
   EXPECT_TRUE(is_runtime_frame("f", "/lib/x86_64-linux-gnu/libc.so.6"));
+  EXPECT_TRUE(is_runtime_frame("f", "/lib/x86_64-linux-gnu/libc-2.31.so"));
   EXPECT_TRUE(is_runtime_frame("f", "/usr/lib/libstdc++.so.6.0.30"));
   EXPECT_TRUE(is_runtime_frame("std::thread::thread<f>", "/bin/server"));
   EXPECT_TRUE(is_runtime_frame("malloc", "/usr/lib/libjemalloc.so.2"));
   EXPECT_TRUE(is_runtime_frame("hook", "/opt/lib/libcastaway.so"));
   EXPECT_FALSE(is_runtime_frame("f", "/usr/lib/libcurl.so.4"));
+  EXPECT_FALSE(is_runtime_frame("f", "/usr/lib/libc-client.so.2007e"));
   EXPECT_FALSE(is_runtime_frame("stdlib::f", "/bin/server"));
   EXPECT_TRUE(is_allocation_function("__libc_malloc"));
   EXPECT_TRUE(is_allocation_function("operator new[]"));
