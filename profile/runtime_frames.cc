@@ -13,7 +13,7 @@ constexpr std::array<std::string_view, 11> kAllocationFunctions = {
 
 constexpr std::array<std::string_view, 14> kRuntimeModules = {
     "libc.so",  "libc-2.", "libpthread", "libstdc++.so", "libc++.so", "libc++abi", "libgcc_s.so",
-    "ld-linux", "ld-2.", "ld.so",      "libm.so",      "libasan",   "libtsan",   "[vdso]"};
+    "ld-linux", "ld-2.",   "ld.so",      "libm.so",      "libasan",   "libtsan",   "[vdso]"};
 
 constexpr std::array<std::string_view, 3> kRuntimeNamespaces = {"std::", "__gnu_cxx::", "__cxxabiv1::"};
 

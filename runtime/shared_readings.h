@@ -7,7 +7,8 @@
 // they are short.
 //
 // A hundred processes that were forked from one another, and each of them young, would still read a hundred times at
-// once. So a family has a budget of its own: a five-hundredth of the processors that it may use.
+// once. So a family has a budget of its own: a five-hundredth of the processors that it may use. Not for its first
+// process: what that knows is known to all that are forked from it later.
 //
 // Context: SNAPSHOT, where nothing else is said.
 #pragma once
@@ -43,10 +44,14 @@ struct SharedReadings {
 // algorithm keeps it, ITU-T I.371: one word for the time at which it is full again). Lock-free.
 class FamilyReadings {
 public:
+  explicit FamilyReadings(int32_t first = 0) : first_(first) {}
+  // Whether this process was there before all others.
+  bool is_first(int32_t pid) const { return pid == first_; }
   // Takes what a reading will cost; false: it has to wait. `processors`: that the caller may use.
   bool take(uint64_t cost_ns, uint64_t now_ns, uint64_t processors);
 
 private:
+  int32_t first_;
   std::atomic<uint64_t> full_ns_{0};
 };
 
