@@ -73,16 +73,16 @@ inline bool is_dense(size_t size) { return cost(size) != plain_cost(size); }
 // How many of the allocations that are due to be recorded a thread passes over, because it has too many of them. All
 // zero at first.
 struct Pace {
-  // One that is due is recorded with a probability of 1 / 2^this, 3 at most: so that for long a thread has no more of
-  // them than 31 MB in a second would have, if it does not allocate more than eight times as much; but all that the
-  // first GiB would have.
+  // One that is due is recorded with a probability of 1 / 2^this, 5 at most: so that for long a thread has no more of
+  // them than 8 MB in a second would have, if it does not allocate more than 32 times as much; but all that the first
+  // GiB would have.
   uint64_t halvings = 0;
   uint64_t lately = 0, last_ns = 0; // bytes that those stand for that were recorded, and when the last one was
 
   // One per `every` bytes is due, and one was recorded.
   void go_on(uint64_t every, uint64_t now_ns) {
-    constexpr uint64_t kBurst = uint64_t{1} << 30, kHalves = uint64_t{1} << 27, kMost = 3;
-    constexpr int kNsPerByte = 5; // its logarithm
+    constexpr uint64_t kBurst = uint64_t{1} << 30, kHalves = uint64_t{1} << 27, kMost = 5;
+    constexpr int kNsPerByte = 7; // its logarithm
     lately -= std::min(lately, (now_ns - last_ns) >> kNsPerByte);
     last_ns = now_ns;
     halvings = lately < kBurst ? 0 : std::min(1 + (lately - kBurst) / kHalves, kMost);
