@@ -334,7 +334,7 @@ TEST(MuchSharedMemory, IsReadForWhatCameWhileAProfileWasMade) {
   TemporaryDirectory directory;
   Target target(
       {program("hidden"), "block_replaced_beside_much"},
-      {.interval = "500ms",
+      {.interval = "2s", // so that the block is lost before the first one
        .more = {"CASTAWAY_KEEP=1000", "CASTAWAY_SUPPRESSIONS=" + directory.file("slow", slow_to_match(400'000))}});
   target.await_ready();
   ASSERT_TRUE(eventually([&] { return target.safepoints() == 1; }));
