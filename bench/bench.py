@@ -451,9 +451,9 @@ def servers(bench):
                  "servers, and what castaway starts, have one processor, the loads another one. Ratios are medians of turns "
                  "by the two beside them; throughput's is less by what safepoints took of either. A safepoint lasts from "
                  "the stop until its report is written.")
-    bench.remark("PostgreSQL leaks a few blocks before it forks. Once these are known for good, from the third safepoint "
-                 "on, shared memory need not be read, neither by a process that knows nor by one that is forked from it "
-                 "later. So it has several rows: with clients from its start, in their first two safepoints, in the next "
+    bench.remark("PostgreSQL leaks a few blocks before it forks. Until these are known for good to a process, it reads "
+                 "shared memory twice, for which all of them have one budget; one that is forked from a process that knows "
+                 "need not. So it has several rows: with clients from its start, in their first two safepoints, in the next "
                  "two, and in the first six together; and with clients that come when it has made two safepoints. In all "
                  "other rows there are two safepoints in the time measured of each process that runs; of idle ones, one "
                  "in four is made.")
