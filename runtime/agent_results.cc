@@ -229,6 +229,7 @@ bool prepare_safepoint(AgentState &agent, Trigger trigger) {
   safepoint.config = agent.config;
   safepoint.name = agent.name.c_str();
   safepoint.pid = sys::process_id();
+  safepoint.forked = agent.forked;
   safepoint.agent_tid = sys::thread_id();
   safepoint.trigger = trigger;
   safepoint.number = agent.number;

@@ -7,7 +7,6 @@
 #include "runtime/libc_facts.h"
 #include "runtime/mappings.h"
 #include "runtime/memory.h"
-#include "runtime/shared_readings.h"
 #include "runtime/tracking.h"
 
 #include <elf.h>
@@ -183,6 +182,12 @@ void RootFinder::list_late(RangeList &to) {
   if (is_swap_used(self_)) learn_sizes(); // after the pages were listed: none can have gone there unseen
 }
 
+bool RootFinder::is_excluded(Range range) const {
+  bool all = true;
+  for_each_outside(range, excluded_.all(), [&](Range) { all = false; });
+  return all;
+}
+
 // Not what holds code or blocks of the program's: these have to be known from the beginning.
 bool RootFinder::is_late(const Vma &shared) const { return !shared.executable && !holds_blocks(shared.range); }
 
@@ -254,8 +259,7 @@ void RootFinder::include(const Vma &vma) {
   if (vma.shared) {
     bool device = vma.path.substr(0, 5) == "/dev/" && vma.path.substr(0, 9) != "/dev/shm/" &&
                   vma.path.substr(0, 9) != "/dev/zero";
-    bool own = vma.range.contains(reinterpret_cast<uintptr_t>(family_readings()));
-    if (!device && !own && vma.readable) (is_late(vma) ? later_ : shared_).add(vma.range);
+    if (!device && vma.readable && !is_excluded(vma.range)) (is_late(vma) ? later_ : shared_).add(vma.range);
   } else if (vma.is_anonymous()) {
     include_anonymous(vma);
   } else if (vma.writable && vma.readable && vma.path != "[vvar]") {

@@ -97,6 +97,7 @@ private:
   void add_protected(Range range);
   void add_written(Range range);
   bool is_untouched(Range range);
+  bool is_excluded(Range range) const; // all of it
   bool is_late(const Vma &shared) const;
   void learn_sizes();
   template <typename Wanted> void add_pages(Range range, Wanted wanted);

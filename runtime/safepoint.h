@@ -46,6 +46,7 @@ struct Safepoint {
   const Config *config;
   const char *name; // of the process, for files
   int pid;
+  bool forked; // the process is a copy of one that had an agent
   int agent_tid;
   Trigger trigger;
   uint64_t number;

@@ -2,10 +2,8 @@
 #include "runtime/shared_readings.h"
 
 #include "runtime/memory.h"
-#include "runtime/sys.h"
 
 #include <algorithm>
-#include <new>
 
 namespace castaway {
 
@@ -53,9 +51,6 @@ bool FamilyReadings::take(uint64_t cost_ns, uint64_t now_ns, uint64_t processors
 
 FamilyReadings *family_readings() { return family; }
 
-void begin_family() {
-  void *memory = own_shared_memory(sizeof(FamilyReadings));
-  if (memory) family = new (memory) FamilyReadings(sys::process_id());
-}
+void begin_family() { family = static_cast<FamilyReadings *>(own_shared_memory(sizeof(FamilyReadings))); }
 
 } // namespace castaway

@@ -44,14 +44,10 @@ struct SharedReadings {
 // algorithm keeps it, ITU-T I.371: one word for the time at which it is full again). Lock-free.
 class FamilyReadings {
 public:
-  explicit FamilyReadings(int32_t first = 0) : first_(first) {}
-  // Whether this process was there before all others.
-  bool is_first(int32_t pid) const { return pid == first_; }
   // Takes what a reading will cost; false: it has to wait. `processors`: that the caller may use.
   bool take(uint64_t cost_ns, uint64_t now_ns, uint64_t processors);
 
 private:
-  int32_t first_;
   std::atomic<uint64_t> full_ns_{0};
 };
 

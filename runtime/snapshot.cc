@@ -304,9 +304,8 @@ bool Snapshot::begin_reading_late() {
   if (!is_asked()) {
     uint64_t expected =
         readings_.know(bytes) ? readings_.cost_ns : cost_of_reading(bytes, finder_->estimate_late_present());
-    FamilyReadings *family = family_readings();
-    bool is_bound = family && !family->is_first(safepoint_.pid);
-    if (!readings_.allow(expected, now) || (is_bound && !family->take(expected, now, sys::processors()))) return false;
+    FamilyReadings *family = safepoint_.forked ? family_readings() : nullptr;
+    if (!readings_.allow(expected, now) || (family && !family->take(expected, now, sys::processors()))) return false;
   }
   SharedReadings begun = readings_;
   begun.add(bytes, bytes, now);

@@ -113,7 +113,7 @@ private:
   bool all_confirmed_ = true;    // of the leaked blocks
   bool unsettles_ = false;       // HistoryHeader::unsettles
   SharedReadings readings_{};
-  bool late_denied_ = false;
+  bool late_denied_ = false; // late roots may not be read this time
 };
 
 // Executes bin/castaway on the capture; exits with kSnapshotNoReporter where that fails.

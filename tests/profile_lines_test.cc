@@ -44,6 +44,14 @@ protected:
     EXPECT_EQ(function, kFunction);
     return lines;
   }
+  // The same of a periodic profile that follows one that somebody asked for.
+  size_t lines_after_demand() {
+    builder_.fact("trigger", "demand");
+    EarlierSymbols earlier;
+    earlier.add(threads_profile());
+    builder_.fact("trigger", "periodic");
+    return lines_of_busy(threads_profile(&earlier));
+  }
 
   const BlockedProcess process_;
   CaptureBuilder builder_;
@@ -82,13 +90,7 @@ TEST_F(Lines, ThatWereSparedAreLookedUpWhenTheyAreNeeded) {
   EXPECT_GT(lines_of_busy(threads_profile(&earlier)), 0u);
 }
 
-TEST_F(Lines, ThatAreKnownAlreadyAreTakenOver) {
-  builder_.fact("trigger", "demand");
-  EarlierSymbols earlier;
-  earlier.add(threads_profile());
-  builder_.fact("trigger", "periodic");
-  EXPECT_GT(lines_of_busy(threads_profile(&earlier)), 0u);
-}
+TEST_F(Lines, ThatAreKnownAlreadyAreTakenOver) { EXPECT_GT(lines_after_demand(), 0u); }
 
 // This program in the C library's stead, and a leak that was allocated there.
 class LinesOfTheCLibrary : public Lines {
@@ -117,13 +119,7 @@ TEST_F(LinesOfTheCLibrary, AreThereWhenSomebodyAsks) {
   EXPECT_GT(lines_of_busy(threads_profile(&earlier)), 0u) << "that they were spared says nothing of them";
 }
 
-TEST_F(LinesOfTheCLibrary, ThatAreKnownAlreadyAreTakenOver) {
-  builder_.fact("trigger", "demand");
-  EarlierSymbols earlier;
-  earlier.add(threads_profile());
-  builder_.fact("trigger", "periodic");
-  EXPECT_GT(lines_of_busy(threads_profile(&earlier)), 0u);
-}
+TEST_F(LinesOfTheCLibrary, ThatAreKnownAlreadyAreTakenOver) { EXPECT_GT(lines_after_demand(), 0u); }
 
 } // namespace
 } // namespace castaway

@@ -186,42 +186,46 @@ TEST(ProfileStacks, ModuleThatIsGoneKeepsItsName) {
   EXPECT_NE(read.analysis.notes()[0].find("libX.so.9: No such file"), std::string::npos);
 }
 
+// Copies of a blocked thread, to be damaged.
+struct DamagedThreads {
+  DamagedThreads() {
+    process.capture(builder, 0);
+    bytes = builder.build();
+    const auto capture = Capture::read(bytes);
+    record = capture->threads()[1];
+    stack = capture->stack_of(record);
+    damaged.maps(process.maps());
+  }
+  void expect_survived() {
+    Read read(damaged);
+    for (const auto &thread : read.analysis.threads()) EXPECT_LE(thread.addresses.size(), kMostFrames);
+  }
+
+  const BlockedProcess process{1};
+  CaptureBuilder builder, damaged;
+  decltype(builder.build()) bytes;
+  ThreadRecord record;
+  std::span<const std::byte> stack; // of `bytes`
+};
+
 TEST(ProfileStacks, RandomRegistersAndStacksAreSurvived) {
-  const BlockedProcess process(1);
-  CaptureBuilder builder;
-  process.capture(builder, 0);
+  DamagedThreads threads;
   srand(1);
-  const auto bytes = builder.build();
-  const auto capture = Capture::read(bytes);
-  const auto record = capture->threads()[1];
-  CaptureBuilder hostile;
-  hostile.maps(process.maps());
   for (int i = 0; i < 2000; i++) {
-    const auto original = capture->stack_of(record);
-    std::vector<std::byte> stack(original.begin(), original.begin() + 4096);
+    std::vector<std::byte> stack(threads.stack.begin(), threads.stack.begin() + 4096);
     for (int j = 0; j < 64; j++) stack[static_cast<size_t>(rand()) % stack.size()] = static_cast<std::byte>(rand());
-    auto &copy = add_copy(hostile, record, stack);
+    auto &copy = add_copy(threads.damaged, threads.record, stack);
     copy.registers[static_cast<size_t>(rand()) % 17] += static_cast<uint64_t>(rand() % 512);
   }
-  Read read(hostile);
-  for (const auto &thread : read.analysis.threads()) EXPECT_LE(thread.addresses.size(), kMostFrames);
+  threads.expect_survived();
 }
 
 // A mapping ends with its page, a segment with its last byte.
 TEST(ProfileStacks, FramesBehindTheEndOfASegmentAreSurvived) {
   const auto behind_text = reinterpret_cast<uint64_t>(&etext) | 0xff0;
-  const BlockedProcess process(1);
-  CaptureBuilder builder;
-  process.capture(builder, 0);
-  const auto bytes = builder.build();
-  const auto capture = Capture::read(bytes);
-  const auto record = capture->threads()[1];
-  const auto stack = capture->stack_of(record);
-  CaptureBuilder hostile;
-  hostile.maps(process.maps());
-  for (size_t i = 0; i < 17; i++) add_copy(hostile, record, stack).registers[i] = behind_text;
-  Read read(hostile);
-  for (const auto &thread : read.analysis.threads()) EXPECT_LE(thread.addresses.size(), kMostFrames);
+  DamagedThreads threads;
+  for (size_t i = 0; i < 17; i++) add_copy(threads.damaged, threads.record, threads.stack).registers[i] = behind_text;
+  threads.expect_survived();
 }
 
 } // namespace
