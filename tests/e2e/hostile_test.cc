@@ -156,14 +156,15 @@ TEST(Killed, TheTargetDuringSafepoints) {
   for (int i = 0; i < 10; ++i) {
     Target target({program("hostile"), "lost_waiter"}, {.interval = "20ms"});
     target.await_ready();
-    sleep_for(Seconds(0.1 + 0.007 * i));
+    ASSERT_TRUE(eventually([&] { return target.safepoints() > 0; }));
+    sleep_for(Seconds(0.007 * i));
     std::vector<pid_t> helpers = helpers_of(target.process().pid());
     target.process().signal(SIGKILL);
     EXPECT_EQ(target.process().finish().how, "signal 9");
     EXPECT_TRUE(eventually([&] {
       return std::none_of(helpers.begin(), helpers.end(), [](pid_t pid) {
-        return text_of("/proc/" + std::to_string(pid) + "/cmdline").find("hostile") != std::string::npos ||
-               text_of("/proc/" + std::to_string(pid) + "/comm") == "castaway\n";
+        std::string command = text_of("/proc/" + std::to_string(pid) + "/cmdline"); // empty once it has ended
+        return command.find("hostile") != std::string::npos || command.find("castaway") != std::string::npos;
       });
     }));
     for (const fs::directory_entry &entry : fs::directory_iterator(target.output())) {
