@@ -227,15 +227,20 @@ void run_other_code() {
 
 constexpr size_t kWindow = 64, kSlice = 16384;
 
-// What a pair takes in a slice of them.
-double slice_ns(void *(&blocks)[kWindow], size_t size = 64) {
-  run_other_code();
-  return ns_per(kSlice, [&] {
-    for (size_t i = 0; i < kSlice; ++i) {
+// What one of so many pairs takes.
+double pairs_ns(size_t count, void *(&blocks)[kWindow], size_t size) {
+  return ns_per(count, [&] {
+    for (size_t i = 0; i < count; ++i) {
       std::free(blocks[i % kWindow]);
       blocks[i % kWindow] = std::malloc(size);
     }
   });
+}
+
+// What a pair takes in a slice of them.
+double slice_ns(void *(&blocks)[kWindow]) {
+  run_other_code();
+  return pairs_ns(kSlice, blocks, 64);
 }
 
 // What a call of `once` takes, in slices like that.
@@ -283,47 +288,59 @@ void print_pairs(const Options &options) {
   std::printf("pair_ns %.3f\n", sum / static_cast<double>(times.size()));
 }
 
-// What a pair of malloc and free takes in the slices of a thread that has other things to do most of the time.
+// A thread that allocates 100 MB in a second of 64-byte blocks, of which some are lost elsewhere, and has other things
+// to do most of the time. Beside them as many larger ones, of which none is lost: they take turns every few
+// microseconds, so that what the machine does meanwhile is the same for both.
 class Traffic {
 public:
-  explicit Traffic(size_t size) : size_(size) {}
-  void add() { times_.push_back(slice_ns(blocks_, size_)); }
+  void add() {
+    constexpr size_t kTurns = 64;
+    double times[2] = {};
+    run_other_code();
+    for (size_t i = 0; i < 2 * kTurns; ++i) {
+      size_t which = (i + slices_.size()) % 2;
+      times[which] += pairs_ns(kSlice / kTurns, blocks_[which], which == 0 ? 64 : 80) / kTurns;
+    }
+    slices_.push_back({times[0], times[0] / times[1]});
+  }
 
-  // Of the first two fifths, and the last: the mean of the middle half, as what is recorded, a few stacks, is in some
-  // slices more than in others.
-  double early() const { return middle({times_.begin(), times_.begin() + part()}); }
-  double late() const { return middle({times_.end() - part(), times_.end()}); }
+  // What a pair takes, and by that of the larger ones, in the first two fifths and in the last. Of the middle half of
+  // the slices: others have something of the machine's in them.
+  struct Means {
+    double ns, ratio;
+  };
+  Means early() const { return means(std::span(slices_).first(slices_.size() * 2 / 5)); }
+  Means late() const { return means(std::span(slices_).last(slices_.size() * 2 / 5)); }
 
 private:
-  ptrdiff_t part() const { return std::ssize(times_) * 2 / 5; }
-  static double middle(std::vector<double> times) {
-    std::ranges::sort(times);
-    auto half = std::span(times).subspan(times.size() / 4, times.size() / 2);
+  static Means means(std::span<const Means> slices) {
+    return {middle(slices, &Means::ns), middle(slices, &Means::ratio)};
+  }
+  static double middle(std::span<const Means> slices, double Means::*value) {
+    std::vector<double> values;
+    for (const Means &each : slices) values.push_back(each.*value);
+    std::ranges::sort(values);
+    auto half = std::span(values).subspan(values.size() / 4, values.size() / 2);
     return std::accumulate(half.begin(), half.end(), 0.0) / static_cast<double>(half.size());
   }
 
-  size_t size_;
-  void *blocks_[kWindow] = {};
-  std::vector<double> times_;
+  void *blocks_[2][kWindow] = {};
+  std::vector<Means> slices_;
 };
 
-// Beside blocks of 64 bytes, 100 MB in a second, as many larger ones in turn, of which none is lost: what the machine
-// does meanwhile is the same for both.
 void print_traffic(const Options &options) {
   std::atomic<bool> ends = false;
   std::thread leak = start_leak(options.leak, ends);
-  Traffic lost(64), control(80);
+  Traffic traffic;
   auto next = Clock::now();
   for (size_t i = 0; i < options.traffic * 100; ++i) {
-    for (Traffic *each : {&lost, &control}) {
-      std::this_thread::sleep_until(next += std::chrono::milliseconds(5));
-      each->add();
-    }
+    std::this_thread::sleep_until(next += std::chrono::milliseconds(10));
+    traffic.add();
   }
   ends = true;
   leak.join();
-  std::printf("early_ns %.3f\nlate_ns %.3f\n", lost.early(), lost.late());
-  std::printf("ratio %.4f\n", lost.late() / lost.early() / (control.late() / control.early()));
+  std::printf("early_ns %.3f\nlate_ns %.3f\n", traffic.early().ns, traffic.late().ns);
+  std::printf("ratio %.4f\n", traffic.late().ratio / traffic.early().ratio);
 }
 
 void print_sync(size_t count) {

@@ -48,6 +48,14 @@ bool is_leftover(std::string_view name, std::string_view prefix) {
   return writer && *writer > 0 && *writer <= INT_MAX && kill(static_cast<pid_t>(*writer), 0) != 0 && errno == ESRCH;
 }
 
+// What `make` returns, below 0 where it fails. What an earlier process with this pid has left is removed where it is in
+// the way: to look for what is not there takes a way through the whole directory.
+template <typename Make> int make_new(int directory, const std::string &temporary, Make make) {
+  const int made = make();
+  const bool in_the_way = made < 0 && errno == EEXIST;
+  return in_the_way && unlinkat(directory, temporary.c_str(), 0) == 0 ? make() : made;
+}
+
 // All names in the directory; what cannot be listed is left alone.
 std::vector<std::string> list(int directory) {
   std::vector<std::string> names;
@@ -170,8 +178,9 @@ bool ProfileStore::is_denied() const {
 
 Status ProfileStore::write(const std::string &name, std::string_view bytes) const {
   const auto temporary = temporary_name(name);
-  unlinkat(directory_, temporary.c_str(), 0);
-  Descriptor file(openat(directory_, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  Descriptor file(make_new(directory_, temporary, [&] {
+    return openat(directory_, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  }));
   if (!file.ok()) return failed("cannot create", name, errno);
   int error = write_all(file.get(), bytes);
   if (error == 0 && renameat(directory_, temporary.c_str(), directory_, name.c_str()) != 0) error = errno;
@@ -182,8 +191,8 @@ Status ProfileStore::write(const std::string &name, std::string_view bytes) cons
 
 Status ProfileStore::link(const std::string &target, const std::string &name) const {
   const auto temporary = temporary_name(name);
-  unlinkat(directory_, temporary.c_str(), 0);
-  if (symlinkat(target.c_str(), directory_, temporary.c_str()) != 0) return failed("cannot link", name, errno);
+  if (make_new(directory_, temporary, [&] { return symlinkat(target.c_str(), directory_, temporary.c_str()); }) != 0)
+    return failed("cannot link", name, errno);
   if (renameat(directory_, temporary.c_str(), directory_, name.c_str()) == 0) return Done{};
   const int error = errno;
   unlinkat(directory_, temporary.c_str(), 0);

@@ -20,9 +20,9 @@ constexpr uint64_t kFirstShare = 64, kFirstFactor = 8;
 // What allocations of large classes cost at least, whatever their size: 0 where the class is not dense.
 uint32_t large_costs[kLargeClasses];
 
-// A dense size may be recorded 384 times in a second, and is recorded three quarters as often where that is exceeded.
+// A dense size may be recorded 192 times in a second, and is recorded three quarters as often where that is exceeded.
 // Each takes 0.3 us if the code and the entries have to be fetched from the second cache.
-constexpr uint32_t kMostInSpan = 96;
+constexpr uint32_t kMostInSpan = 48;
 constexpr uint64_t kSpan = 250'000'000;
 
 // By class; written without order: a count may be lost.

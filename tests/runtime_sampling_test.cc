@@ -138,7 +138,7 @@ TEST(Pace, IsNotForDenseSizes) {
 
 TEST(Sampling, WhatIsRecordedTooOftenIsLessDense) {
   sampling::densify(only(400), kEvery);
-  for (int i = 0; i < 95; ++i) sampling::count_recorded(400, kEvery, kSecond);
+  for (int i = 0; i < 47; ++i) sampling::count_recorded(400, kEvery, kSecond);
   EXPECT_EQ(sampling::cost(400), kEvery / 64);
   sampling::count_recorded(400, kEvery, kSecond);
   EXPECT_EQ(sampling::cost(400), kEvery / 64 / 4 * 3);
@@ -148,7 +148,7 @@ TEST(Sampling, WhatIsRecordedTooOftenIsLessDense) {
 
 TEST(Sampling, WhatIsRecordedNowAndThenStaysDense) {
   sampling::densify(only(600), kEvery);
-  for (uint64_t i = 0; i < 100'000; ++i) sampling::count_recorded(600, kEvery, i * kSecond / 350);
+  for (uint64_t i = 0; i < 100'000; ++i) sampling::count_recorded(600, kEvery, i * kSecond / 180);
   EXPECT_EQ(sampling::cost(600), kEvery / 64);
 }
 
