@@ -254,7 +254,12 @@ void conclude_safepoint(AgentState &agent) {
   } else if (agent.safepoint.failure != StopFailure::none && !tracer_died) {
     --agent.number; // safepoints in a row are those that were made
   }
-  agent.idle.conclude(trouble.size() == 0 && history.holds_while_idle, agent.safepoint.main_faults);
+  bool made = trouble.size() == 0;
+  agent.idle.conclude({.holds = made && history.holds_while_idle,
+                       .main_faults = agent.safepoint.main_faults,
+                       .awaits_next = !made || history.awaits_next,
+                       .forked = agent.forked,
+                       .cost_ns = agent.safepoint.cost_ns});
   agent.status.update(agent.safepoint, history, result, trouble.view());
   publish_results(agent, history);
   say_trouble(agent, trouble.view());

@@ -1,20 +1,28 @@
-// Whether the program has run; see idle.h.
+// Which safepoints are spared; see idle.h.
 #include "runtime/idle.h"
 
 #include "runtime/stop.h"
 
 namespace castaway {
 
-void IdleWatch::conclude(bool holds, uint64_t faults) {
-  holds_ = holds;
-  faults_ = faults;
+void IdleWatch::conclude(const LastSafepoint &last) {
+  last_ = last;
+  used_ns_ = sys::now_ns(CLOCK_PROCESS_CPUTIME_ID);
   spared_ = 0;
 }
 
 bool IdleWatch::spare(const Proc &target) {
-  if (!holds_ || spared_ == kMostInARow || thread_stat(target, target.pid()).faults != faults_) return false;
+  if (spared_ == kMostInARow || (!has_not_run(target) && !has_hardly_run())) return false;
   ++spared_;
   return true;
+}
+
+bool IdleWatch::has_not_run(const Proc &target) const {
+  return last_.holds && thread_stat(target, target.pid()).faults == last_.main_faults;
+}
+
+bool IdleWatch::has_hardly_run() const {
+  return last_.forked && !last_.awaits_next && sys::now_ns(CLOCK_PROCESS_CPUTIME_ID) - used_ns_ < last_.cost_ns;
 }
 
 } // namespace castaway

@@ -1,17 +1,19 @@
-// Whether the program has run since its last safepoint. If it has not, the next one would find the same, and need not
-// be made: a server's idle processes cost nothing.
+// Which safepoints are spared because they would hardly find anything else than the last one: a server's idle processes
+// cost nothing, or little. A few times in a row at most, and on demand never.
 //
-// A fork leaves no page of the program's own memory writable. Whoever runs on writes at least to its stack, which is a
-// page fault, and the kernel counts each thread's: no more of main's than when it was stopped for the fork means that
-// it has not run. That holds for main alone. The kernel writes to a thread's restartable sequences' area when it goes
-// on, which would be a page fault as well; the tracer makes main's copy of that page (PtraceStopper). Another thread's
-// stack begins below its descriptor, which is where that area is: in the copied page its writing would not be seen. So
-// only processes of one thread, stopped by ptrace, are told to be idle.
+// Whoever has not run. A fork leaves no page of the program's own memory writable. Whoever runs on writes at least to
+// its stack, which is a page fault, and the kernel counts each thread's: no more of main's than when it was stopped for
+// the fork means that it has not run. That holds for main alone. The kernel writes to a thread's restartable sequences'
+// area when it goes on, which would be a page fault as well; the tracer makes main's copy of that page (PtraceStopper).
+// Another thread's stack begins below its descriptor, which is where that area is: in the copied page its writing would
+// not be seen. So only processes of one thread, stopped by ptrace, are told to be idle.
 //
 // Most of what goes wrong makes main look busy. It looks idle although something has changed where another process
 // writes to shared memory or takes what was in a pipe; where devices write to memory, which a fork leaves writable; and
-// where a huge page was formed anew, by the kernel or at our asking (huge_pages.h). So safepoints are spared a few
-// times in a row at most, and on demand never.
+// where a huge page was formed anew, by the kernel or at our asking (huge_pages.h).
+//
+// And of processes that were forked from a profiled one, those that have run for less time than a safepoint takes of a
+// processor: a server may have hundreds of workers that wake up now and then, and what they can have lost is little.
 //
 // Context: the agent.
 #pragma once
@@ -22,19 +24,30 @@
 
 namespace castaway {
 
+// A safepoint that was made.
+struct LastSafepoint {
+  bool holds;           // what it found cannot change unless main runs
+  uint64_t main_faults; // main's page faults at the stop
+  bool awaits_next;     // the next one may confirm what it found, or see what it could not
+  bool forked;          // of a process that is a copy of one that had an agent
+  uint64_t cost_ns;     // what it took of a processor, in all its processes
+};
+
 class IdleWatch {
 public:
-  // After a safepoint. `holds`: what it found cannot change unless main runs. `faults`: main's page faults at the stop.
-  void conclude(bool holds, uint64_t faults);
+  void conclude(const LastSafepoint &last);
   // Whether the safepoint that is due can be spared; it counts as spared then.
   bool spare(const Proc &target);
 
 private:
   static constexpr int kMostInARow = 3;
 
-  uint64_t faults_ = 0;
-  bool holds_ = false;
-  int spared_ = 0; // since the last safepoint
+  bool has_not_run(const Proc &target) const;
+  bool has_hardly_run() const;
+
+  LastSafepoint last_{.holds = false, .main_faults = 0, .awaits_next = true, .forked = false, .cost_ns = 0};
+  uint64_t used_ns_ = 0; // the process' processor time when that was over
+  int spared_ = 0;       // since then
 };
 
 } // namespace castaway

@@ -14,6 +14,7 @@
 #include <csignal>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 namespace castaway {
 
@@ -255,11 +256,13 @@ bool start_safepoint(Safepoint &safepoint) {
 
 bool safepoint_done(Safepoint &safepoint) {
   int status;
+  rusage used{};
   if (safepoint.restricted && safepoint.phase.load(std::memory_order_acquire) != Phase::stopping) {
     permit_tracing(false);
     safepoint.restricted = false;
   }
-  if (sys::call(SYS_wait4, safepoint.tracer, &status, kWaitAll | kWaitNoHang, nullptr) == 0) return false;
+  if (sys::call(SYS_wait4, safepoint.tracer, &status, kWaitAll | kWaitNoHang, &used) == 0) return false;
+  safepoint.cost_ns = sys::to_ns(used.ru_utime) + sys::to_ns(used.ru_stime); // and of those that it has waited for
   // A tracer that was killed has let the threads go, and left the phase as it was.
   if (safepoint.phase.exchange(Phase::done, std::memory_order_acq_rel) != Phase::done)
     safepoint.failure = StopFailure::tracer_died;

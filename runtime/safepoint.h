@@ -78,6 +78,7 @@ struct Safepoint {
   int snapshot_status; // as of wait4(2)
   bool gave_way;       // the snapshot was ended because memory ran short
   bool may_mend;       // huge pages
+  uint64_t cost_ns;    // processor time of tracer, snapshot and reporter
 };
 
 // Starts one; false if the tracer could not be created. `safepoint` stays as it is until phase == done.

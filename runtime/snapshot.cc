@@ -448,6 +448,7 @@ PastThread Snapshot::judge(size_t i) {
     now.first_safepoint = row ? row : safepoint_.number;
   leaked = now.first_safepoint != 0;
   bool confirmed = leaked && is_confirmed(now.first_safepoint, safepoint_.number, safepoint_.config->confirm);
+  all_confirmed_ = all_confirmed_ && confirmed == leaked;
   now.reported = leaked && (confirmed || safepoint_.trigger != Trigger::periodic || (same_wait && past->reported));
   if (past && past->reported && !(same_wait && leaked)) ++refuted_threads_;
   return now;
@@ -475,13 +476,14 @@ std::span<PastBlock> Snapshot::judge_blocks() {
   return now;
 }
 
+bool Snapshot::awaits_next() const { return !all_confirmed_ || scanner_->in_doubt(); }
+
 // Main alone, which is live in any case and waits, and no leak that the next safepoint could confirm. What the kernel
 // hides can come to light while nobody runs; and that main runs shows only where it writes to memory that the fork has
 // copied.
 bool Snapshot::holds_while_idle() const {
   if (!safepoint_.main_alone || thread_count_ != 1 || !waits_in_call(*facts_[0].stopped)) return false;
-  if (!all_confirmed_ || scanner_->in_doubt() || pointers_hidden_ || finder_->shared_swapped() || !uncopied_.empty())
-    return false;
+  if (awaits_next() || pointers_hidden_ || finder_->shared_swapped() || !uncopied_.empty()) return false;
   const Vma *stack = vmas_->find(arch::stack_pointer(facts_[0].stopped->registers));
   return stack && !stack->shared;
 }
@@ -515,6 +517,7 @@ void Snapshot::update_history() {
                  .mark_ns = mark_ns_,
                  .unrecorded = unrecorded_sizes(scanner_->leaked_blocks()),
                  .holds_while_idle = holds_while_idle(),
+                 .awaits_next = awaits_next(),
                  .unsettles = unsettles_,
                  .shared = readings_};
   history_.header.first_wall_ns = next.header.first_wall_ns;

@@ -74,6 +74,7 @@ private:
   void add_state(size_t i, const PastThread *past, PastThread &now) const;
   PastThread judge(size_t i);
   std::span<PastBlock> judge_blocks();
+  bool awaits_next() const;
   bool holds_while_idle() const;
   int write_capture();
   void write_facts(CaptureWriter &writer);
@@ -110,7 +111,7 @@ private:
   uint64_t mark_ns_ = 0;
   uint64_t refuted_threads_ = 0;
   bool all_past_settled_ = true; // of the leaked blocks of the last safepoint
-  bool all_confirmed_ = true;    // of the leaked blocks
+  bool all_confirmed_ = true;    // of the leaks
   bool unsettles_ = false;       // HistoryHeader::unsettles
   SharedReadings readings_{};
   bool late_denied_ = false; // late roots may not be read this time

@@ -63,6 +63,9 @@ inline uint64_t now_ns(int clock = CLOCK_MONOTONIC) {
   call(SYS_clock_gettime, clock, &t);
   return static_cast<uint64_t>(t.tv_sec) * 1000000000u + static_cast<uint64_t>(t.tv_nsec);
 }
+inline uint64_t to_ns(const timeval &time) {
+  return static_cast<uint64_t>(time.tv_sec) * 1000000000u + static_cast<uint64_t>(time.tv_usec) * 1000u;
+}
 inline timespec to_timespec(uint64_t ns) {
   return {static_cast<time_t>(ns / 1000000000u), static_cast<long>(ns % 1000000000u)};
 }

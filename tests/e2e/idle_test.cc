@@ -1,5 +1,5 @@
-// Safepoints that are spared because the process has not run since the last one: three in a row at most, and none that
-// could find something else.
+// Safepoints that are spared because the process has not run since the last one, or is one of many that have hardly
+// run: three in a row at most, and none that could find something else.
 #include "target.h"
 
 #include <algorithm>
@@ -11,14 +11,23 @@
 namespace e2e {
 namespace {
 
+// The profiles of the process that waits, oldest first.
+std::vector<std::string> profiles(const Target &target) {
+  std::vector<std::string> all = target.profiles();
+  const std::string pid = "." + std::to_string(target.number("pid")) + ".";
+  std::erase_if(all, [&](const std::string &path) { return path.find(pid) == path.npos; });
+  return all;
+}
+
 // Of the safepoint with this number, which has to be there; its file comes before the newest one's link points to it.
 Profile profile(const Target &target, int number) {
-  return Profile(target.profiles().at(static_cast<size_t>(number) - 1));
+  return Profile(profiles(target).at(static_cast<size_t>(number) - 1));
 }
 
 // Of the safepoint with this number, in ms; waits for it.
 double time_of(Target &target, int number) {
-  EXPECT_TRUE(eventually([&] { return target.safepoints() >= number; })) << target.process().errors();
+  EXPECT_TRUE(eventually([&] { return profiles(target).size() >= static_cast<size_t>(number); }))
+      << target.process().errors();
   return static_cast<double>(profile(target, number).data().time_nanos) / 1e6;
 }
 
@@ -85,6 +94,47 @@ TEST(Idle, TheLeastThatRunsIsNoticed) {
   EXPECT_EQ(profile(target, 4).totals().bytes, 1000);
   expect_nothing_refuted(profile(target, 4));
 }
+
+// ---- processes that were forked
+
+Target forked(const char *mode, const char *interval) {
+  return Target({program("idle"), mode, "forked"}, {.interval = interval});
+}
+
+// It runs fifty times in a second, for less time in all than a safepoint takes.
+TEST(Forked, WhoHardlyRunsIsSparedThreeInARow) {
+  Target target = forked("ticks", "500ms");
+  target.await_ready();
+  std::vector<double> found = gaps(target, 2, 4); // 2 s each
+  EXPECT_GT(*std::min_element(found.begin(), found.end()), 1600);
+  EXPECT_LT(*std::min_element(found.begin(), found.end()), 2400);
+  expect_nothing_leaked(profile(target, 4));
+  target.expect_clean_end();
+}
+
+TEST(Forked, WhoWorksIsNotSpared) {
+  Target target = forked("works", "300ms");
+  target.await_ready();
+  std::vector<double> found = gaps(target, 2, 7);
+  EXPECT_LT(*std::min_element(found.begin(), found.end()), 600);
+  target.expect_clean_end();
+}
+
+class ForkedLoses : public testing::TestWithParam<const char *> {};
+TEST_P(ForkedLoses, ConfirmedWithoutDelay) {
+  Target target = forked(GetParam(), "1s");
+  target.await_ready();
+  time_of(target, 2);
+  target.process().signal(SIGUSR1);
+  EXPECT_LT(time_of(target, 4) - time_of(target, 3), 1800);
+  const bool waits = GetParam() == std::string_view("waits");
+  const castaway::LeakTotals before = profile(target, 3).totals(), after = profile(target, 4).totals();
+  EXPECT_EQ(before.objects + before.threads, 0); // not confirmed yet
+  EXPECT_EQ(after.threads, waits ? 1 : 0);
+  EXPECT_EQ(after.objects, waits ? 0 : 1);
+  expect_nothing_refuted(profile(target, 4));
+}
+INSTANTIATE_TEST_SUITE_P(, ForkedLoses, testing::Values("ticks", "waits"), [](const auto &each) { return each.param; });
 
 // With nothing new to be found, a profile is made for who asks.
 TEST(Idle, OnDemandThereIsAlwaysOne) {
