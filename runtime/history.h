@@ -52,7 +52,7 @@ struct HistoryHeader {
   uint64_t mark_ns;
   sampling::Classes unrecorded; // sizes of leaked blocks of which no stack is known
   uint64_t holds_while_idle;    // 1: the next safepoint finds the same, unless main runs (idle.h)
-  uint64_t awaits_next;         // 1: the next safepoint may confirm a leak, or see what this one could not
+  uint64_t awaits_next;         // 1: the next safepoint can confirm a leak, whatever it may read
   uint64_t unsettles;           // 1: a block that was settled is not leaked: nothing counts as settled any more
   SharedReadings shared;
   static constexpr uint64_t kMagic = 0x33796873696877ull;

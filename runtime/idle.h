@@ -28,7 +28,7 @@ namespace castaway {
 struct LastSafepoint {
   bool holds;           // what it found cannot change unless main runs
   uint64_t main_faults; // main's page faults at the stop
-  bool awaits_next;     // the next one may confirm what it found, or see what it could not
+  bool awaits_next;     // the next one can confirm a leak
   bool forked;          // of a process that is a copy of one that had an agent
   uint64_t cost_ns;     // what it took of a processor, in all its processes
 };

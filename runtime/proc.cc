@@ -34,6 +34,14 @@ std::string_view line_value(std::string_view text, std::string_view key) {
   return {};
 }
 
+uint64_t mapped_pages(const Proc &process) {
+  char line[256];
+  std::string_view text = process.read("statm", line, sizeof line);
+  uint64_t pages = 0;
+  take_number(text, pages);
+  return pages;
+}
+
 std::string_view stat_field(std::string_view line, int number) {
   constexpr int kState = 3;
   size_t close = line.rfind(')'); // the name may have any letters

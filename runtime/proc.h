@@ -51,6 +51,10 @@ std::string_view line_value(std::string_view text, std::string_view key);
 // A field of a line of /proc/PID/stat, numbered as in proc(5), from the 3rd on; empty where there is none.
 std::string_view stat_field(std::string_view line, int number);
 
+// Pages of all its mappings, whether there is anything in them or not, as proc(5) has it (statm); 0 where that cannot
+// be read.
+uint64_t mapped_pages(const Proc &process);
+
 // Whether the page of an entry of /proc/PID/pagemap exists, in memory or swapped out. Source: proc_pid_pagemap(5).
 inline bool is_page_here(uint64_t entry) { return (entry >> 62) != 0; }
 

@@ -63,6 +63,7 @@ struct Safepoint {
   int failed_tid;
   int failed_errno;
   TargetMaps maps;       // for the snapshot
+  uint64_t mapped_pages; // of the target, when it was copied
   size_t uncopied_bytes; // with StopFailure::uncopied
   uintptr_t status_page;
   uint64_t pause_ns;

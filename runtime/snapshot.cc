@@ -185,7 +185,7 @@ void Snapshot::complete_memory() {
     read_mappings();
   }
   Proc self(safepoint_.files.proc, sys::process_id());
-  if (!uncopied_.complete(safepoint_.maps, self, *vmas_, safepoint_.files.uncopied, safepoint_.status_page))
+  if (!uncopied_.complete(safepoint_.maps, self, *vmas_, safepoint_.files.uncopied, safepoint_.status_page, has_all_))
     sys::exit_group(kSnapshotUncopied);
 }
 
@@ -448,7 +448,7 @@ PastThread Snapshot::judge(size_t i) {
     now.first_safepoint = row ? row : safepoint_.number;
   leaked = now.first_safepoint != 0;
   bool confirmed = leaked && is_confirmed(now.first_safepoint, safepoint_.number, safepoint_.config->confirm);
-  all_confirmed_ = all_confirmed_ && confirmed == leaked;
+  awaits_next_ = awaits_next_ || (leaked && !confirmed && (verdict.certain || !scanner_->in_doubt()));
   now.reported = leaked && (confirmed || safepoint_.trigger != Trigger::periodic || (same_wait && past->reported));
   if (past && past->reported && !(same_wait && leaked)) ++refuted_threads_;
   return now;
@@ -463,7 +463,7 @@ std::span<PastBlock> Snapshot::judge_blocks() {
     const PastBlock *past = entry_at(history_.blocks, at, leaked[i].begin);
     bool before = past && past->reported;
     bool confirmed = is_confirmed(leaked[i].first_safepoint, safepoint_.number, safepoint_.config->confirm);
-    all_confirmed_ = all_confirmed_ && confirmed;
+    awaits_next_ = awaits_next_ || (!confirmed && !scanner_->in_doubt());
     bool reported = before || confirmed || safepoint_.trigger != Trigger::periodic;
     const BlockNote *note = leaked[i].note;
     bool watched = note && note->watched;
@@ -476,14 +476,13 @@ std::span<PastBlock> Snapshot::judge_blocks() {
   return now;
 }
 
-bool Snapshot::awaits_next() const { return !all_confirmed_ || scanner_->in_doubt(); }
-
 // Main alone, which is live in any case and waits, and no leak that the next safepoint could confirm. What the kernel
 // hides can come to light while nobody runs; and that main runs shows only where it writes to memory that the fork has
 // copied.
 bool Snapshot::holds_while_idle() const {
   if (!safepoint_.main_alone || thread_count_ != 1 || !waits_in_call(*facts_[0].stopped)) return false;
-  if (awaits_next() || pointers_hidden_ || finder_->shared_swapped() || !uncopied_.empty()) return false;
+  if (awaits_next_ || scanner_->in_doubt() || pointers_hidden_ || finder_->shared_swapped() || !uncopied_.empty())
+    return false;
   const Vma *stack = vmas_->find(arch::stack_pointer(facts_[0].stopped->registers));
   return stack && !stack->shared;
 }
@@ -517,20 +516,28 @@ void Snapshot::update_history() {
                  .mark_ns = mark_ns_,
                  .unrecorded = unrecorded_sizes(scanner_->leaked_blocks()),
                  .holds_while_idle = holds_while_idle(),
-                 .awaits_next = awaits_next(),
+                 .awaits_next = awaits_next_,
                  .unsettles = unsettles_,
                  .shared = readings_};
   history_.header.first_wall_ns = next.header.first_wall_ns;
   write_history(safepoint_.files.history, next);
 }
 
+// Whether this process has all mappings that the target had, but for the status page. Before any of its own.
+bool has_all_mappings(const Safepoint &safepoint) {
+  uint64_t left_out = safepoint.status_page ? 1 : 0;
+  uint64_t own = mapped_pages({safepoint.files.proc, sys::process_id()});
+  return own != 0 && own + left_out == safepoint.mapped_pages;
+}
+
 void snapshot_main(Safepoint &safepoint, World &world, const KernelRoots &kernel_roots,
                    const UncopiedMemory &uncopied) {
+  bool has_all = has_all_mappings(safepoint);
   step_back();
   limit_life();
   lift_limits();
   survive_faults();
-  Snapshot *snapshot = new (room<Snapshot>(1)) Snapshot(safepoint, world, kernel_roots, uncopied);
+  Snapshot *snapshot = new (room<Snapshot>(1)) Snapshot(safepoint, world, kernel_roots, uncopied, has_all);
   become_reporter(safepoint, snapshot->run());
 }
 

@@ -44,8 +44,9 @@ uint64_t anonymous_bytes(const Proc &process);
 
 class Snapshot final : LateRoots {
 public:
-  Snapshot(Safepoint &safepoint, World &world, const KernelRoots &kernel_roots, const UncopiedMemory &uncopied)
-      : safepoint_(safepoint), world_(world), kernel_roots_(kernel_roots), uncopied_(uncopied),
+  Snapshot(Safepoint &safepoint, World &world, const KernelRoots &kernel_roots, const UncopiedMemory &uncopied,
+           bool has_all)
+      : safepoint_(safepoint), world_(world), kernel_roots_(kernel_roots), uncopied_(uncopied), has_all_(has_all),
         target_(safepoint.files.proc, safepoint.pid) {}
 
   // Does all of it. Returns the capture's descriptor, or exits.
@@ -74,7 +75,6 @@ private:
   void add_state(size_t i, const PastThread *past, PastThread &now) const;
   PastThread judge(size_t i);
   std::span<PastBlock> judge_blocks();
-  bool awaits_next() const;
   bool holds_while_idle() const;
   int write_capture();
   void write_facts(CaptureWriter &writer);
@@ -89,6 +89,7 @@ private:
   World &world_;
   const KernelRoots &kernel_roots_;
   const UncopiedMemory &uncopied_;
+  bool has_all_; // of the target's mappings, but for the status page
   Proc target_;
   std::string_view maps_text_;
   const Vmas *vmas_ = nullptr;
@@ -111,7 +112,7 @@ private:
   uint64_t mark_ns_ = 0;
   uint64_t refuted_threads_ = 0;
   bool all_past_settled_ = true; // of the leaked blocks of the last safepoint
-  bool all_confirmed_ = true;    // of the leaks
+  bool awaits_next_ = false;     // the next safepoint can confirm a leak, whatever it may read
   bool unsettles_ = false;       // HistoryHeader::unsettles
   SharedReadings readings_{};
   bool late_denied_ = false; // late roots may not be read this time

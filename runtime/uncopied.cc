@@ -182,8 +182,8 @@ bool UncopiedMemory::knows(Range range) const {
   return range.empty();
 }
 
-bool UncopiedMemory::complete(const TargetMaps &target, const Proc &self, const Vmas &own, int list,
-                              uintptr_t own_page) const {
+bool UncopiedMemory::complete(const TargetMaps &target, const Proc &self, const Vmas &own, int list, uintptr_t own_page,
+                              bool has_all) const {
   static UncopiedRange found[kMostRanges];
   size_t count = 0;
   bool all_known = true;
@@ -201,10 +201,10 @@ bool UncopiedMemory::complete(const TargetMaps &target, const Proc &self, const 
       for_each_outside(vma.range, mapped.all(), [&](Range) { any = true; });
     return any;
   };
-  bool readable = true, any_missing = range_count_ > 0, any = false;
+  bool readable = true, any_missing = range_count_ > 0, any = has_all;
   Lines lines(target.maps);
   std::string_view line;
-  while (lines.next(line)) {
+  while (!has_all && lines.next(line)) {
     Vma vma;
     Vmas one(line, {&vma, 1});
     any = any || !one.all().empty();

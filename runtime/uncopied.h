@@ -48,8 +48,10 @@ public:
   void restore(const Vmas &own) const;
   bool empty() const { return range_count_ == 0; }
   // Looks for memory that is not in the image though the target has it. `own_page`: the status page, which the target's
-  // children are not to have. False where there is some: it is in the list now.
-  bool complete(const TargetMaps &target, const Proc &self, const Vmas &own, int list, uintptr_t own_page) const;
+  // children are not to have. `has_all`: no other mapping was left out, so that the target's need not be read. False
+  // where there is some: it is in the list now.
+  bool complete(const TargetMaps &target, const Proc &self, const Vmas &own, int list, uintptr_t own_page,
+                bool has_all) const;
 
 private:
   static constexpr uintptr_t kPage = 4096;
