@@ -9,8 +9,7 @@ namespace castaway {
 
 namespace {
 
-constexpr uint64_t kShare = 1000;        // of a process' time, one part
-constexpr uint64_t kFamilyShare = 500;   // of its family's processors
+constexpr uint64_t kShare = 1000;        // of a process' time, and of its family's processors, one part
 constexpr uint64_t kAtOnce = 50'000'000; // nanoseconds of each process, however short its life, and of each family
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kNsPerMappedPage = 76;    // mincore(2)
@@ -18,7 +17,7 @@ constexpr uint64_t kNsPerPresentPage = 1260; // its page table entry made, read,
 
 // How long a family of which all have so many processors has to live for a reading that takes that.
 uint64_t family_time(uint64_t cost_ns, uint64_t processors) {
-  return cost_ns * kFamilyShare / std::max<uint64_t>(processors, 1);
+  return cost_ns * kShare / std::max<uint64_t>(processors, 1);
 }
 
 FamilyReadings *family;

@@ -7,7 +7,7 @@
 // they are short.
 //
 // A hundred processes that were forked from one another, and each of them young, would still read a hundred times at
-// once. So a family has a budget of its own: a five-hundredth of the processors that it may use. Not for its first
+// once. So a family has a budget of its own: a thousandth of the processors that it may use. Not for its first
 // process: what that knows is known to all that are forked from it later.
 //
 // Context: SNAPSHOT, where nothing else is said.

@@ -99,24 +99,24 @@ int readings_of_family(FamilyReadings &family, uint64_t cost, uint64_t processor
   return made;
 }
 
-TEST(FamilyReadings, TakeATwentiethOfASecondAndThenAFiveHundredthOfAllProcessors) {
+TEST(FamilyReadings, TakeATwentiethOfASecondAndThenAThousandthOfAllProcessors) {
   FamilyReadings family;
   for (int i = 0; i < 5; ++i) EXPECT_TRUE(family.take(10 * kMillisecond, kStart, 1));
   EXPECT_FALSE(family.take(10 * kMillisecond, kStart, 1));
-  EXPECT_FALSE(family.take(10 * kMillisecond, kStart + 4999 * kMillisecond, 1));
-  EXPECT_TRUE(family.take(10 * kMillisecond, kStart + 5000 * kMillisecond, 1));
+  EXPECT_FALSE(family.take(10 * kMillisecond, kStart + 9999 * kMillisecond, 1));
+  EXPECT_TRUE(family.take(10 * kMillisecond, kStart + 10'000 * kMillisecond, 1));
   FamilyReadings long_one, on_many;
-  EXPECT_EQ(readings_of_family(long_one, 10 * kMillisecond, 1, 1000), 5 + 199);
-  EXPECT_NEAR(readings_of_family(on_many, 10 * kMillisecond, 16, 100), 5 + 320, 1);
+  EXPECT_EQ(readings_of_family(long_one, 10 * kMillisecond, 1, 1000), 5 + 99);
+  EXPECT_NEAR(readings_of_family(on_many, 10 * kMillisecond, 16, 100), 5 + 160, 1);
 }
 
 TEST(FamilyReadings, ThatAreLongAreMadeUpFor) {
   FamilyReadings family;
   EXPECT_TRUE(family.take(3 * kSecond, kStart, 1));
-  EXPECT_FALSE(family.take(kMillisecond, kStart + 1474 * kSecond, 1));
-  EXPECT_TRUE(family.take(kMillisecond, kStart + 1476 * kSecond, 1));
-  EXPECT_FALSE(family.take(3 * kSecond, kStart + 1500 * kSecond, 1));
-  EXPECT_TRUE(family.take(3 * kSecond, kStart + 1501 * kSecond, 1));
+  EXPECT_FALSE(family.take(kMillisecond, kStart + 2949 * kSecond, 1));
+  EXPECT_TRUE(family.take(kMillisecond, kStart + 2952 * kSecond, 1));
+  EXPECT_FALSE(family.take(3 * kSecond, kStart + 3000 * kSecond, 1));
+  EXPECT_TRUE(family.take(3 * kSecond, kStart + 3002 * kSecond, 1));
 }
 
 } // namespace
