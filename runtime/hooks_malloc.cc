@@ -103,7 +103,7 @@ using namespace castaway;
 // They are in hooks_x86_64.S, which knows these:
 static_assert(offsetof(Hot, slow_callers_begin) == 0 && offsetof(Hot, slow_callers_length) == 8);
 static_assert(offsetof(Hot, malloc) == 16 && offsetof(Hot, free) == 24 && offsetof(Hot, costs) == 36);
-static_assert(sizeof(Hot::costs[0]) == 4 && offsetof(ThreadState, until_sample) == 0);
+static_assert(sizeof(Hot::costs[0]) == 4 && offsetof(ThreadState, sampler.until_sample) == 0);
 static_assert(HeapMap::kLeaves == 0x200000 && HeapMap::kLeafBits == 26 && HeapMap::kGranuleBits == 4);
 static_assert(HeapMap::is_medium(17) && !HeapMap::is_medium(16));
 static_assert(HeapMap::is_medium(17 + 1743) && !HeapMap::is_medium(17 + 1744));

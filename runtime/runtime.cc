@@ -140,7 +140,7 @@ void after_fork_in_child() {
     stop_tracking();
   }
   tracking.starting = false;
-  this_thread.random = 0; // draws anew
+  this_thread.sampler.random = 0; // draws anew
   if (tracking.on) {
     tracking.sample_bytes = config.sample_bytes;
     learn_place();

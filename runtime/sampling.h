@@ -10,10 +10,9 @@
 // program that does much else between two of them each finds all that it needs out of the cache, and takes 2 us: of
 // what hooks took of a busy PostgreSQL server that was a third.
 //
-// What is recorded with a different probability than another block of its size has to weigh accordingly:
-// count_recorded().
+// What is recorded with a different probability than another block of its size has to weigh accordingly: weight().
 //
-// Context: HOOK, thread-safe, but a Pace is one thread's; densify() in the agent.
+// Context: HOOK, thread-safe, but a Sampler is one thread's; densify() in the agent.
 #pragma once
 
 #include "runtime/hot.h"
@@ -63,12 +62,8 @@ inline uint64_t cost(size_t size) {
   return large_are_dense() ? cost_of_large(size) : size;
 }
 
-// The cost of a size that is not dense.
-inline uint64_t plain_cost(size_t size) {
-  size_t small = small_class_of(size);
-  return small < kSmallClasses ? (small + 1) << HeapMap::kGranuleBits : size;
-}
-inline bool is_dense(size_t size) { return cost(size) != plain_cost(size); }
+// Of how many allocations of a dense size one is recorded; 0 where the size is not dense.
+uint32_t share_of(size_t size);
 
 // How many of the allocations that are due to be recorded a thread passes over, because it has too many of them. All
 // zero at first.
@@ -90,11 +85,24 @@ struct Pace {
   }
 };
 
-// An allocation of `size` bytes is being recorded, where one per `every` bytes is on average: how many allocations like
-// it one that is recorded stands for. `now_ns`: CLOCK_MONOTONIC.
-uint32_t count_recorded(size_t size, uint64_t every, uint64_t now_ns);
+// A thread's countdown to the next allocation that is due to be recorded, and what becomes of it.
+struct Sampler {
+  int64_t until_sample = -1; // cost that is left until one is due; below 0 one is, and the first comes to draw
+  uint64_t random = 0;       // 0 until seeded
+  Pace pace;
 
-// Makes these classes dense, or denser.
+  // Draws the distance to the next one; of `every` bytes on average.
+  void draw(uint64_t every);
+  // Whether an allocation that is due is recorded; draws the next distance.
+  bool takes(size_t size, uint64_t every);
+  // How many allocations like it one stands for that takes() let pass. `now_ns`: CLOCK_MONOTONIC.
+  uint32_t weight(size_t size, uint64_t every, uint64_t now_ns);
+};
+
+// One of a dense size is being recorded: whether that is too often is seen here.
+void count_dense(size_t size, uint64_t every, uint64_t now_ns);
+
+// Makes these classes dense, or denser. `every` must be that of all samplers.
 void densify(const Classes &classes, uint64_t every);
 
 } // namespace castaway::sampling

@@ -16,11 +16,7 @@ namespace castaway {
 struct LastRecorded;
 
 struct ThreadState {
-  // Bytes until the next allocation stack is recorded; below 0, allocations take the slow path. So does the first,
-  // which draws.
-  int64_t until_sample = -1;
-  uint64_t random = 0; // 0 until seeded
-  sampling::Pace pace;
+  sampling::Sampler sampler;
   // Set while a block is known to nobody: its old entry is gone, its new one not yet made. The tracer lets such a
   // thread run on until it is out.
   volatile uint32_t in_transition = 0;

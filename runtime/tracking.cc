@@ -34,49 +34,41 @@ namespace {
 
 constexpr size_t kPage = 4096;
 
-// -ln(u) for a uniform random u of (0, 1], to about 1e-4: enough for a sampling distance.
-double exponential(uint64_t &state) {
-  state ^= state << 13, state ^= state >> 7, state ^= state << 17; // xorshift64, Marsaglia 2003
-  uint64_t bits = (state >> 11) | 1;                               // 53 random bits
-  int exponent = 63 - __builtin_clzll(bits);
-  double m = static_cast<double>(bits) / static_cast<double>(uint64_t{1} << exponent); // [1, 2)
-  // log2 of the mantissa by the series of atanh: log2(m) = 2/ln2 * (z + z^3/3 + z^5/5 + ...), z = (m-1)/(m+1)
-  double z = (m - 1) / (m + 1), z2 = z * z;
-  double ln = 2 * z * (1 + z2 * (1.0 / 3 + z2 * (1.0 / 5 + z2 / 7)));
-  return (53 - exponent) * 0.6931471805599453 - ln;
-}
-
 constexpr int64_t kEach = -1; // as until_sample: each allocation takes the slow path
 
 bool all_recorded() { return tracking.starting || tracking.sample_bytes <= 1; }
 
-// Draws the distance to the next recorded allocation: a Poisson process over allocated bytes.
-[[gnu::hot]] int64_t draw(ThreadState &thread) {
-  if (all_recorded()) return kEach;
-  return static_cast<int64_t>(exponential(thread.random) * static_cast<double>(tracking.sample_bytes)) + 1;
+// Draws the distance to the next recorded allocation, if not all are.
+void draw(sampling::Sampler &sampler) {
+  if (all_recorded())
+    sampler.until_sample = kEach;
+  else
+    sampler.draw(tracking.sample_bytes);
 }
 
-// Whether the allocation that has just brought until_sample down to where it is is due to be recorded.
-[[gnu::always_inline]] inline bool is_due(ThreadState &thread) {
-  if (thread.until_sample >= 0) return false;
-  if (thread.random != 0) return true;
-  thread.random = (sys::now_ns() ^ reinterpret_cast<uintptr_t>(&thread)) * 0x9e3779b97f4a7c15u | 1;
-  thread.until_sample += draw(thread);
-  return thread.until_sample < 0;
+[[gnu::noinline]] bool is_due_at_first(sampling::Sampler &sampler) {
+  sampler.random = (sys::now_ns() ^ reinterpret_cast<uintptr_t>(&sampler)) * 0x9e3779b97f4a7c15u | 1;
+  const int64_t cost = sampler.until_sample;
+  draw(sampler);
+  return (sampler.until_sample += cost) < 0;
+}
+
+// Whether the allocation that has just brought until_sample down to where it is may have to be recorded.
+[[gnu::always_inline]] inline bool is_due(sampling::Sampler &sampler) {
+  if (sampler.until_sample >= 0) return false;
+  return sampler.random != 0 || is_due_at_first(sampler);
 }
 
 // The stack of an allocation that is_due(), and the time, unless it is passed over; draws the next distance.
-[[gnu::always_inline]] inline RecordedStack record_due(ThreadState &thread, size_t size, uint64_t &now_ns) {
-  thread.until_sample = draw(thread);
-  bool all = all_recorded(), is_paced = !all && !sampling::is_dense(size);
-  uint64_t halvings = is_paced ? thread.pace.halvings : 0;
-  uint64_t low_bits = (uint64_t{1} << halvings) - 1; // which draw() does not use
-  if (thread.random & low_bits) return {};
+[[gnu::always_inline]] inline RecordedStack record_due(sampling::Sampler &sampler, size_t size, uint64_t &now_ns) {
+  const uint64_t every = tracking.sample_bytes;
+  const bool all = all_recorded();
+  if (all)
+    sampler.until_sample = kEach;
+  else if (!sampler.takes(size, every))
+    return {};
   now_ns = coarse_now_ns();
-  if (all) return {record_own_stack(), 1};
-  uint64_t every = tracking.sample_bytes;
-  if (is_paced) thread.pace.go_on(every, now_ns);
-  return {record_own_stack(), sampling::count_recorded(size, every << halvings, now_ns)};
+  return {record_own_stack(), all ? 1 : sampler.weight(size, every, now_ns)};
 }
 
 // An entry that must not be missing: its shard's lock may be held by a thread that is not running.
@@ -122,13 +114,13 @@ void give_up(Trouble trouble) {
 
 void disable_here() {
   ++this_thread.disabled;
-  this_thread.until_sample = kEach;
+  this_thread.sampler.until_sample = kEach;
 }
 
 void enable_here() {
   ThreadState &thread = this_thread;
   if (thread.disabled == 0 || --thread.disabled > 0) return;
-  if (thread.random != 0) thread.until_sample = draw(thread);
+  if (thread.sampler.random != 0) draw(thread.sampler);
 }
 
 namespace {
@@ -145,9 +137,9 @@ namespace {
                  real.foreign_allocator.contains(reinterpret_cast<uintptr_t>(caller));
   entry.ignored = thread.disabled > 0;
   if (entry.ignored) {
-    thread.until_sample = kEach; // the next one comes this way too
-  } else if (!entry.loader && is_due(thread)) {
-    entry.stack = record_due(thread, size, entry.time_ns);
+    thread.sampler.until_sample = kEach; // the next one comes this way too
+  } else if (!entry.loader && is_due(thread.sampler)) {
+    entry.stack = record_due(thread.sampler, size, entry.time_ns);
   }
   bool matters = entry.loader || entry.ignored; // without its entry it could be reported
   bool flagged = matters ? put_surely(entry) : entry.stack.id != 0 && side_table::put(entry);
@@ -156,7 +148,7 @@ namespace {
 }
 
 [[gnu::always_inline]] inline void *note_large(void *block, size_t size, uint64_t cost, const void *caller) {
-  bool plain = (this_thread.until_sample -= static_cast<int64_t>(cost)) >= 0;
+  bool plain = (this_thread.sampler.until_sample -= static_cast<int64_t>(cost)) >= 0;
   bool noted = plain && heap_map.insert_present(reinterpret_cast<uintptr_t>(block), size);
   return noted ? block : note_rarely(block, size, caller);
 }
@@ -174,10 +166,10 @@ namespace {
 }
 
 RecordedStack sample_stack(size_t size) {
-  ThreadState &thread = this_thread;
-  thread.until_sample -= static_cast<int64_t>(sampling::cost(size));
+  sampling::Sampler &sampler = this_thread.sampler;
+  sampler.until_sample -= static_cast<int64_t>(sampling::cost(size));
   uint64_t now_ns;
-  return is_due(thread) ? record_due(thread, size, now_ns) : RecordedStack{};
+  return is_due(sampler) ? record_due(sampler, size, now_ns) : RecordedStack{};
 }
 
 [[gnu::hot]] void forget_flagged(uintptr_t begin) {

@@ -60,7 +60,8 @@ void *note_slowly(void *block, size_t size, const void *caller);
 // usual case, and only the cost of a small one is taken off.
 [[gnu::always_inline]] inline bool note_plain(void *block, size_t size) {
   size_t index = sampling::small_class_of(size);
-  bool plain = index < sampling::kSmallClasses && (this_thread.until_sample -= sampling::cost_of_class(index)) >= 0;
+  bool plain =
+      index < sampling::kSmallClasses && (this_thread.sampler.until_sample -= sampling::cost_of_class(index)) >= 0;
   return __builtin_expect(plain && heap_map.insert_small(reinterpret_cast<uintptr_t>(block), size), 1);
 }
 

@@ -39,11 +39,14 @@ TEST(Sampling, LargeSizesAreFourClassesADoubling) {
   EXPECT_GE(sampling::class_of(0), sampling::kClasses);
 }
 
+// What one of this size stands for.
+uint32_t weight(size_t size, uint64_t now_ns = 0) { return sampling::Sampler{}.weight(size, kEvery, now_ns); }
+
 TEST(Sampling, ARecordedOneStandsForAsManyAsItIsUnlikely) {
-  EXPECT_EQ(sampling::count_recorded(128, kEvery, 0), kEvery / 128);
-  EXPECT_EQ(sampling::count_recorded(113, kEvery, 0), kEvery / 128);
-  EXPECT_EQ(sampling::count_recorded(1 << 30, kEvery, 0), 1u);
-  EXPECT_EQ(sampling::count_recorded(0, kEvery, 0), kEvery);
+  EXPECT_EQ(weight(128), kEvery / 128);
+  EXPECT_EQ(weight(113), kEvery / 128);
+  EXPECT_EQ(weight(1 << 30), 1u);
+  EXPECT_EQ(weight(0), kEvery);
 }
 
 TEST(Sampling, DenseSizesCostMoreEachTime) {
@@ -51,24 +54,26 @@ TEST(Sampling, DenseSizesCostMoreEachTime) {
   EXPECT_EQ(sampling::cost(200), kEvery / 64);
   EXPECT_EQ(sampling::cost(193), kEvery / 64);
   EXPECT_EQ(sampling::cost(209), 224u);
-  EXPECT_EQ(sampling::count_recorded(200, kEvery, 0), 64u);
+  EXPECT_EQ(weight(200), 64u);
   sampling::densify(only(200), kEvery);
   EXPECT_EQ(sampling::cost(200), kEvery / 32);
-  for (int i = 0; i < 40; ++i) sampling::densify(only(200), uint64_t{1} << 40);
-  EXPECT_EQ(sampling::cost(200), UINT32_MAX);
+  for (int i = 0; i < 40; ++i) sampling::densify(only(200), kEvery);
+  EXPECT_EQ(sampling::cost(200), UINT32_MAX) << "each one";
+  EXPECT_EQ(weight(200), 1u);
 }
 
 TEST(Sampling, DenseLargeSizesCostSeveralTimesTheirOwn) {
   sampling::densify(only(10'000), kEvery);
-  EXPECT_EQ(sampling::cost(10'000), 8 * 10'240u);
-  EXPECT_EQ(sampling::cost(8'193), 8 * 10'240u);
+  const uint64_t share = kEvery / 10'240 / 8;
+  EXPECT_EQ(sampling::cost(10'000), kEvery / share);
+  EXPECT_EQ(sampling::cost(8'193), kEvery / share);
   EXPECT_EQ(sampling::cost(8'192), 8'192u);
   EXPECT_EQ(sampling::cost(10'241), 10'241u);
-  EXPECT_EQ(sampling::count_recorded(10'000, kEvery, 0), kEvery / (8 * 10'240));
-  EXPECT_EQ(sampling::count_recorded(10'241, kEvery, 0), kEvery / 10'241);
+  EXPECT_EQ(weight(10'000), share);
+  EXPECT_EQ(weight(10'241), kEvery / 10'241);
   sampling::densify(only(10'000), kEvery);
-  EXPECT_EQ(sampling::cost(10'000), 16 * 10'240u);
-  for (int i = 0; i < 100'000; ++i) sampling::count_recorded(10'000, kEvery, kSecond);
+  EXPECT_EQ(sampling::cost(10'000), kEvery / (share / 2));
+  for (int i = 0; i < 100'000; ++i) sampling::count_dense(10'000, kEvery, kSecond);
   EXPECT_EQ(sampling::cost(10'000), 10'000u) << "never less than their own";
   EXPECT_EQ(sampling::cost(9'000), 9'000u);
 }
@@ -124,32 +129,94 @@ TEST(Pace, OfLargeDistancesIsNoSlower) {
   }
 }
 
-TEST(Pace, IsNotForDenseSizes) {
-  EXPECT_FALSE(sampling::is_dense(800));
-  EXPECT_FALSE(sampling::is_dense(20'000));
-  sampling::densify(only(800), kEvery);
-  sampling::densify(only(20'000), kEvery);
-  EXPECT_TRUE(sampling::is_dense(800));
-  EXPECT_TRUE(sampling::is_dense(20'000));
-  EXPECT_FALSE(sampling::is_dense(817));
-  EXPECT_FALSE(sampling::is_dense(30'000));
-  EXPECT_FALSE(sampling::is_dense(0));
-}
-
 TEST(Sampling, WhatIsRecordedTooOftenIsLessDense) {
   sampling::densify(only(400), kEvery);
-  for (int i = 0; i < 47; ++i) sampling::count_recorded(400, kEvery, kSecond);
-  EXPECT_EQ(sampling::cost(400), kEvery / 64);
-  sampling::count_recorded(400, kEvery, kSecond);
-  EXPECT_EQ(sampling::cost(400), kEvery / 64 / 4 * 3);
-  for (int i = 0; i < 100'000; ++i) sampling::count_recorded(400, kEvery, kSecond);
+  for (int i = 0; i < 47; ++i) sampling::count_dense(400, kEvery, kSecond);
+  EXPECT_EQ(sampling::share_of(400), 64u);
+  sampling::count_dense(400, kEvery, kSecond);
+  EXPECT_EQ(sampling::share_of(400), 85u);
+  EXPECT_EQ(sampling::cost(400), kEvery / 85);
+  for (int i = 0; i < 100'000; ++i) sampling::count_dense(400, kEvery, kSecond);
+  EXPECT_EQ(sampling::share_of(400), 1u << 24) << "and dense still";
   EXPECT_EQ(sampling::cost(400), 400u) << "never less than any size";
 }
 
 TEST(Sampling, WhatIsRecordedNowAndThenStaysDense) {
   sampling::densify(only(600), kEvery);
-  for (uint64_t i = 0; i < 100'000; ++i) sampling::count_recorded(600, kEvery, i * kSecond / 180);
-  EXPECT_EQ(sampling::cost(600), kEvery / 64);
+  for (uint64_t i = 0; i < 100'000; ++i) sampling::count_dense(600, kEvery, i * kSecond / 180);
+  EXPECT_EQ(sampling::share_of(600), 64u);
+}
+
+TEST(Sampling, SizesThatAreNotLookedForAreNotDense) {
+  sampling::densify(only(800), kEvery);
+  sampling::densify(only(20'000), kEvery);
+  EXPECT_EQ(sampling::share_of(800), 64u);
+  EXPECT_EQ(sampling::share_of(20'000), 3u);
+  EXPECT_EQ(sampling::share_of(817), 0u);
+  EXPECT_EQ(sampling::share_of(30'000), 0u);
+  EXPECT_EQ(sampling::share_of(0), 0u);
+  EXPECT_EQ(sampling::share_of(SIZE_MAX), 0u);
+}
+
+// ---- a thread's sampler
+
+// Allocations of a thread whose sampler is seeded.
+class Allocations {
+public:
+  explicit Allocations(uint64_t apart_ns = 1'000'000) : apart_ns_(apart_ns) {
+    sampler.random = 0x9e3779b97f4a7c15;
+    sampler.draw(kEvery);
+  }
+
+  // What the stack of one stands for, 0 if it has none recorded.
+  uint32_t allocate(size_t size) {
+    now_ns_ += apart_ns_;
+    sampler.until_sample -= static_cast<int64_t>(sampling::cost(size));
+    if (sampler.until_sample >= 0 || !sampler.takes(size, kEvery)) return 0;
+    return sampler.weight(size, kEvery, now_ns_);
+  }
+
+  sampling::Sampler sampler;
+
+private:
+  uint64_t apart_ns_, now_ns_ = 0;
+};
+
+TEST(Sampler, TheWeightsOfWhatIsRecordedAddUpToWhatWasAllocated) {
+  Allocations thread(25);
+  double recorded = 0;
+  for (int i = 0; i < 4'000'000; ++i) recorded += thread.allocate(1000);
+  EXPECT_NEAR(recorded, 4e6, 0.05 * 4e6);
+  EXPECT_GT(thread.sampler.pace.halvings, 0u);
+}
+
+TEST(Sampler, ThePaceIsNotForDenseSizes) {
+  Allocations thread;
+  sampling::densify(only(300), kEvery);
+  thread.sampler.pace = {.halvings = 5, .lately = uint64_t{1} << 40};
+  int recorded = 0;
+  for (int i = 0; i < 64 * 700; ++i) recorded += thread.allocate(300) != 0;
+  EXPECT_NEAR(recorded, 700, 100);
+  EXPECT_EQ(thread.sampler.pace.lately, uint64_t{1} << 40);
+}
+
+// There can be so many that even the bytes that they are would have too many of them recorded: that is no reason for
+// the pace to decide.
+TEST(Sampler, ADenseSizeMayBeRecordedMoreRarelyThanItsBytesWouldHaveIt) {
+  sampling::densify(only(160), kEvery);
+  const uint64_t own = kEvery / 160;
+  while (sampling::share_of(160) < 2 * own) sampling::count_dense(160, kEvery, 0);
+  EXPECT_EQ(sampling::cost(160), 160u);
+  const double share = sampling::share_of(160);
+  Allocations thread;
+  thread.sampler.pace = {.halvings = 5, .lately = uint64_t{1} << 40};
+  int count = 0;
+  double recorded = 0;
+  constexpr int kAll = 8'000'000;
+  for (int i = 0; i < kAll; ++i)
+    if (const uint32_t weight = thread.allocate(160)) ++count, recorded += weight;
+  EXPECT_NEAR(count, kAll / share, 0.15 * kAll / share);
+  EXPECT_NEAR(recorded, kAll, 0.15 * kAll);
 }
 
 } // namespace
