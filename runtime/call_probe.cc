@@ -36,29 +36,30 @@ bool can_call_as_handler() {
          sys::call(SYS_rt_tgsigqueueinfo, process, thread, kNoSignal, &info) == 0;
 }
 
-// In a process of its own: its exit status, kOtherwise where that was the end of it.
+// In a process of its own: its exit status, 0 where that was the end of it. It ends without a signal, as where SIGCHLD
+// is ignored the kernel takes those away that end with that one.
 template <typename Call> int try_apart(Call call) {
-  constexpr int kOtherwise = 255;
-  int status = 0;
-  long child = sys::call(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+  int status = -1;
+  long child = sys::call(SYS_clone, 0, 0, 0, 0, 0);
   if (child == 0) {
     sys::call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0); // its end leaves no core file
     sys::exit_group(call());
   }
   while (child > 0 && sys::call(SYS_wait4, child, &status, kWaitAll, nullptr) == -EINTR) {
   }
-  return child > 0 && (status & 0x7f) == 0 ? status >> 8 & 0xff : kOtherwise;
+  return child > 0 && (status & 0x7f) == 0 ? status >> 8 & 0xff : 0;
 }
 
 // The first copy has memory of its own, so that its end has nothing to do with the target's; the second is a copy of
 // that one, for the program need not wait while its memory is copied twice.
 CallAnswers try_them(StopWay way) {
-  enum { kAll, kStop, kNone };
+  enum { kStop = 1, kHugePages = 2, kActions = 4 };
   int answer = try_apart([&]() -> int {
-    if (!(way == StopWay::ptrace ? can_call_ptrace() : can_call_as_handler())) return kNone;
-    return try_apart([]() -> int { return HugePages::can_call() ? kAll : kNone; }) == kAll ? kAll : kStop;
+    if (!(way == StopWay::ptrace ? can_call_ptrace() : can_call_as_handler())) return 0;
+    return kStop | try_apart([]() -> int { return HugePages::can_call() ? kHugePages : 0; }) |
+           try_apart([]() -> int { return keep_ended_children() ? kActions : 0; });
   });
-  return {answer == kAll || answer == kStop ? 0 : -EPERM, answer == kAll};
+  return {answer & kStop ? 0 : -EPERM, (answer & kHugePages) != 0, (answer & kActions) != 0};
 }
 
 // How many filters this task has; 0 where there is none.
@@ -73,6 +74,11 @@ uint64_t filters(int proc_root) {
 
 } // namespace
 
+bool keep_ended_children() {
+  KernelAction usual{};
+  return sys::call(SYS_rt_sigaction, SIGCHLD, &usual, nullptr, sizeof usual.mask) == 0;
+}
+
 CallAnswers probe_calls(StopWay way, int proc_root) {
   struct Known {
     uint64_t filters;
@@ -81,7 +87,7 @@ CallAnswers probe_calls(StopWay way, int proc_root) {
   static Known known[2];
   Known &own = known[way == StopWay::ptrace ? 0 : 1];
   uint64_t now = filters(proc_root);
-  if (now == 0) return {0, true};
+  if (now == 0) return {0, true, true};
   if (now != own.filters) own = {now, try_them(way)};
   return own.answers;
 }

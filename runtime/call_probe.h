@@ -11,9 +11,14 @@
 namespace castaway {
 
 struct CallAnswers {
-  long stop;       // 0, or the negative errno with which threads are not to be stopped this way
-  bool huge_pages; // what HugePages calls may be called
+  long stop;           // 0, or the negative errno with which threads are not to be stopped this way
+  bool huge_pages;     // what HugePages calls may be called
+  bool signal_actions; // so may keep_ended_children()
 };
+
+// Of the calling process, which inherits from the program that the kernel does so at once where SIGCHLD is ignored, and
+// nobody learns how they ended: they stay until they are waited for. False where that cannot be.
+bool keep_ended_children();
 
 CallAnswers probe_calls(StopWay way, int proc_root);
 

@@ -138,6 +138,7 @@ bool may_stop(Safepoint &safepoint, const MemoryLimits &limits) {
   }
   CallAnswers answers = probe_calls(safepoint.way, safepoint.files.proc);
   safepoint.may_mend = answers.huge_pages;
+  if (answers.signal_actions) keep_ended_children();
   if (answers.stop == 0) return true;
   safepoint.failure = StopFailure::denied;
   safepoint.failed_errno = static_cast<int>(-answers.stop);

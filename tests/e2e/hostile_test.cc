@@ -174,6 +174,17 @@ TEST(Killed, TheTargetDuringSafepoints) {
   }
 }
 
+// Of what the kernel does with its children, the tracer is none.
+TEST(Surroundings, AProgramThatIgnoresWhenItsChildrenEnd) {
+  Target target({program("hostile"), "ignored_children"});
+  target.await_ready();
+  expect_one_lost_waiter(target);
+  expect_one_lost_waiter(target);
+  EXPECT_EQ(target.process().errors().find("no profile"), std::string::npos) << target.process().errors();
+  EXPECT_NE(target.process().errors().find("first leak"), std::string::npos) << target.process().errors();
+  target.expect_clean_end();
+}
+
 // In a new pid namespace below an old /proc, what /proc says is of somebody else.
 TEST(Surroundings, AnotherPidNamespace) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root";

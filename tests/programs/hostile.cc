@@ -37,6 +37,12 @@ void *park(void *) {
 
 void lost_waiter(Mode) { support::start_blocked(wait_on_lost, nullptr); }
 
+// The kernel then removes children that have ended at once.
+void ignored_children(Mode mode) {
+  signal(SIGCHLD, SIG_IGN);
+  lost_waiter(mode);
+}
+
 // Somebody wants to be told of each fork before it goes on, and is stopped with all the others.
 void userfault(Mode) {
   int fd = static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC));
@@ -122,9 +128,11 @@ void many_blocks(Mode) {
 }
 
 constexpr support::Case kCases[] = {
-    {"lost_waiter", lost_waiter},   {"userfault", userfault},         {"huge_stacks", huge_stacks},
-    {"many_threads", many_threads}, {"much_unforked", much_unforked}, {"restless", restless},
-    {"swapped", swapped},           {"many_blocks", many_blocks},
+    {"lost_waiter", lost_waiter},   {"ignored_children", ignored_children},
+    {"userfault", userfault},       {"huge_stacks", huge_stacks},
+    {"many_threads", many_threads}, {"much_unforked", much_unforked},
+    {"restless", restless},         {"swapped", swapped},
+    {"many_blocks", many_blocks},
 };
 
 // How much memory there is to be had, in MiB.
