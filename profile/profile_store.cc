@@ -52,8 +52,9 @@ bool is_leftover(std::string_view name, std::string_view prefix) {
 // the way: to look for what is not there takes a way through the whole directory.
 template <typename Make> int make_new(int directory, const std::string &temporary, Make make) {
   const int made = make();
-  const bool in_the_way = made < 0 && errno == EEXIST;
-  return in_the_way && unlinkat(directory, temporary.c_str(), 0) == 0 ? make() : made;
+  if (made >= 0 || errno != EEXIST) return made;
+  unlinkat(directory, temporary.c_str(), 0);
+  return make();
 }
 
 // All names in the directory; what cannot be listed is left alone.

@@ -237,10 +237,12 @@ bool prepare_safepoint(AgentState &agent, Trigger trigger) {
   safepoint.files = agent.files;
   safepoint.status_page = agent.status.page_address();
   safepoint.way = agent.way;
+  agent.used_ns = sys::now_ns(CLOCK_PROCESS_CPUTIME_ID);
   return true;
 }
 
 void conclude_safepoint(AgentState &agent) {
+  constexpr uint64_t kHardly = 128; // of the interval, one part
   bool tracer_died = agent.safepoint.failure == StopFailure::tracer_died;
   if (tracer_died) renew_memory_files(agent);
   ReportResult result = read_result(agent.files.result);
@@ -259,7 +261,8 @@ void conclude_safepoint(AgentState &agent) {
                        .main_faults = agent.safepoint.main_faults,
                        .awaits_next = !made || history.awaits_next,
                        .forked = agent.forked,
-                       .cost_ns = agent.safepoint.cost_ns});
+                       .used_ns = agent.used_ns,
+                       .worth_ns = std::min(agent.safepoint.cost_ns, agent.config->interval_ns / kHardly)});
   agent.status.update(agent.safepoint, history, result, trouble.view());
   publish_results(agent, history);
   say_trouble(agent, trouble.view());

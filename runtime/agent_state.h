@@ -41,6 +41,7 @@ struct AgentState {
   bool forked = false;  // this process is a copy of one that had an agent
   uint64_t not_before_ns = 0;
   uint64_t began_ns = 0;
+  uint64_t used_ns = 0; // the process' processor time before the last safepoint
   int tries = 0;
   uint32_t serving = 0;
   uint32_t serving_requests = 0;

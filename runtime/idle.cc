@@ -7,7 +7,6 @@ namespace castaway {
 
 void IdleWatch::conclude(const LastSafepoint &last) {
   last_ = last;
-  used_ns_ = sys::now_ns(CLOCK_PROCESS_CPUTIME_ID);
   spared_ = 0;
 }
 
@@ -22,7 +21,7 @@ bool IdleWatch::has_not_run(const Proc &target) const {
 }
 
 bool IdleWatch::has_hardly_run() const {
-  return last_.forked && !last_.awaits_next && sys::now_ns(CLOCK_PROCESS_CPUTIME_ID) - used_ns_ < last_.cost_ns;
+  return last_.forked && !last_.awaits_next && sys::now_ns(CLOCK_PROCESS_CPUTIME_ID) - last_.used_ns < last_.worth_ns;
 }
 
 } // namespace castaway

@@ -12,8 +12,9 @@
 // writes to shared memory or takes what was in a pipe; where devices write to memory, which a fork leaves writable; and
 // where a huge page was formed anew, by the kernel or at our asking (huge_pages.h).
 //
-// And of processes that were forked from a profiled one, those that have run for less time than a safepoint takes of a
-// processor: a server may have hundreds of workers that wake up now and then, and what they can have lost is little.
+// And of processes that were forked from a profiled one, those that have run since then for less time than it took of a
+// processor, and for less than a 128th of the interval: a server may have hundreds of workers that wake up now and
+// then, and what they can have lost is little.
 //
 // Context: the agent.
 #pragma once
@@ -30,7 +31,8 @@ struct LastSafepoint {
   uint64_t main_faults; // main's page faults at the stop
   bool awaits_next;     // the next one can confirm a leak
   bool forked;          // of a process that is a copy of one that had an agent
-  uint64_t cost_ns;     // what it took of a processor, in all its processes
+  uint64_t used_ns;     // the process' own processor time before it
+  uint64_t worth_ns;    // so little since then is not worth the next one
 };
 
 class IdleWatch {
@@ -45,9 +47,9 @@ private:
   bool has_not_run(const Proc &target) const;
   bool has_hardly_run() const;
 
-  LastSafepoint last_{.holds = false, .main_faults = 0, .awaits_next = true, .forked = false, .cost_ns = 0};
-  uint64_t used_ns_ = 0; // the process' processor time when that was over
-  int spared_ = 0;       // since then
+  LastSafepoint last_{
+      .holds = false, .main_faults = 0, .awaits_next = true, .forked = false, .used_ns = 0, .worth_ns = 0};
+  int spared_ = 0; // since then
 };
 
 } // namespace castaway

@@ -115,6 +115,13 @@ int32_t descriptor_owner(void *context, uintptr_t address) {
 }
 bool readable(void *context, Range range) { return static_cast<Lookup *>(context)->vmas->readable(range); }
 
+// Whether this process has all mappings that the target had, but for the status page. Before any of its own.
+bool has_all_mappings(const Safepoint &safepoint) {
+  uint64_t left_out = safepoint.status_page ? 1 : 0;
+  uint64_t own = mapped_pages({safepoint.files.proc, sys::process_id()});
+  return own != 0 && own + left_out == safepoint.mapped_pages;
+}
+
 // Whether both hashes, where they are known, are the same.
 bool agree(uint64_t past, uint64_t now) { return !past || !now || past == now; }
 
@@ -521,13 +528,6 @@ void Snapshot::update_history() {
                  .shared = readings_};
   history_.header.first_wall_ns = next.header.first_wall_ns;
   write_history(safepoint_.files.history, next);
-}
-
-// Whether this process has all mappings that the target had, but for the status page. Before any of its own.
-bool has_all_mappings(const Safepoint &safepoint) {
-  uint64_t left_out = safepoint.status_page ? 1 : 0;
-  uint64_t own = mapped_pages({safepoint.files.proc, sys::process_id()});
-  return own != 0 && own + left_out == safepoint.mapped_pages;
 }
 
 void snapshot_main(Safepoint &safepoint, World &world, const KernelRoots &kernel_roots,

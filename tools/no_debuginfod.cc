@@ -3,10 +3,10 @@
 // (profile/symbolizer.cc).
 //
 // The names and types are those of elfutils' libdwfl/libdwflP.h and debuginfod-client.c.
-#include <cerrno>
+#include <cstddef>
 
 extern "C" {
-int __libdwfl_debuginfod_find_debuginfo(void *, const unsigned char *, int) { return -ENOSYS; }
-int __libdwfl_debuginfod_find_executable(void *, const unsigned char *, int) { return -ENOSYS; }
+int __libdwfl_debuginfod_find_debuginfo(void *, const unsigned char *, size_t) { return -1; }
+int __libdwfl_debuginfod_find_executable(void *, const unsigned char *, size_t) { return -1; }
 void __libdwfl_debuginfod_end(void *) {}
 }

@@ -1,5 +1,5 @@
-// Safepoints that are spared because the process has not run since the last one, or is one of many that have hardly
-// run: three in a row at most, and none that could find something else.
+// Safepoints that are spared because the process has not run since the last one, or was forked and has hardly run:
+// three in a row at most, and none that could find something else.
 #include "target.h"
 
 #include <algorithm>
@@ -101,9 +101,9 @@ Target forked(const char *mode, const char *interval) {
   return Target({program("idle"), mode, "forked"}, {.interval = interval});
 }
 
-// It runs fifty times in a second, for less time in all than a safepoint takes.
+// It wakes up five times in a second.
 TEST(Forked, WhoHardlyRunsIsSparedThreeInARow) {
-  Target target = forked("ticks", "500ms");
+  Target target = forked("wakes", "500ms");
   target.await_ready();
   std::vector<double> found = gaps(target, 2, 4); // 2 s each
   EXPECT_GT(*std::min_element(found.begin(), found.end()), 1600);
@@ -134,7 +134,7 @@ TEST_P(ForkedLoses, ConfirmedWithoutDelay) {
   EXPECT_EQ(after.objects, waits ? 0 : 1);
   expect_nothing_refuted(profile(target, 4));
 }
-INSTANTIATE_TEST_SUITE_P(, ForkedLoses, testing::Values("ticks", "waits"), [](const auto &each) { return each.param; });
+INSTANTIATE_TEST_SUITE_P(, ForkedLoses, testing::Values("wakes", "waits"), [](const auto &each) { return each.param; });
 
 // With nothing new to be found, a profile is made for who asks.
 TEST(Idle, OnDemandThereIsAlwaysOne) {

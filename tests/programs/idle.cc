@@ -1,6 +1,6 @@
 // A program that does nothing: `idle read`, `poll` or `select`; or with a `thread` that does nothing either; or that
-// `ticks` fifty times a second, or `works` a quarter of the time. SIGUSR1 has it lose a block of 1000 bytes, and
-// nothing else. Ends when its input does. With `forked`, a child does all that. Its pid is said.
+// `ticks` fifty times a second, `wakes` five times, or `works` a quarter of the time. SIGUSR1 has it lose a block of
+// 1000 bytes, and nothing else. Ends when its input does. With `forked`, a child does all that. Its pid is said.
 #include "support.h"
 
 #include <csignal>
@@ -43,6 +43,8 @@ void wait(std::string_view mode) {
   if (mode == "poll") poll(&input, 1, -1);
   if (mode == "select") select(STDIN_FILENO + 1, &set, nullptr, nullptr, &hour);
   while (mode == "ticks" && poll(&input, 1, 20) <= 0) {
+  }
+  while (mode == "wakes" && poll(&input, 1, 200) <= 0) {
   }
   while (mode == "works" && poll(&input, 1, 30) <= 0) work_for_ms(10);
   while (read(STDIN_FILENO, &byte, 1) > 0) {
