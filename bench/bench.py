@@ -455,8 +455,8 @@ def servers(bench):
                  "shared memory twice, for which all of them have one budget; one that is forked from a process that knows "
                  "need not. So it has several rows: with clients from its start, in their first two safepoints, in the next "
                  "two, and in the first six together; and with clients that come when it has made two safepoints. In all "
-                 "other rows there are two safepoints in the time measured of each process that runs; of those that hardly do, one "
-                 "in four is made.")
+                 "other rows there are two safepoints in the time measured of each process that runs; of those that "
+                 "hardly do, one in four is made.")
     settled = 2 * interval + 2  # two safepoints are over, with their reports
     for name, (_, programs) in SERVERS.items():
         if missing := [each for each in programs if not installed(each)]:

@@ -242,13 +242,13 @@ bool prepare_safepoint(AgentState &agent, Trigger trigger) {
 }
 
 void conclude_safepoint(AgentState &agent) {
-  constexpr uint64_t kHardly = 128; // of the interval, one part
   bool tracer_died = agent.safepoint.failure == StopFailure::tracer_died;
   if (tracer_died) renew_memory_files(agent);
   ReportResult result = read_result(agent.files.result);
   Text<512> trouble = describe_failure(agent.safepoint, result);
   HistoryHeader history = read_history_header(agent.files.history);
-  if (trouble.size() == 0) {
+  bool made = trouble.size() == 0;
+  if (made) {
     agent.last = result;
     agent.wrote_profile = true;
     watch_leaks(agent);
@@ -256,13 +256,13 @@ void conclude_safepoint(AgentState &agent) {
   } else if (agent.safepoint.failure != StopFailure::none && !tracer_died) {
     --agent.number; // safepoints in a row are those that were made
   }
-  bool made = trouble.size() == 0;
   agent.idle.conclude({.holds = made && history.holds_while_idle,
                        .main_faults = agent.safepoint.main_faults,
                        .awaits_next = !made || history.awaits_next,
                        .forked = agent.forked,
                        .used_ns = agent.used_ns,
-                       .worth_ns = std::min(agent.safepoint.cost_ns, agent.config->interval_ns / kHardly)});
+                       .cost_ns = agent.safepoint.cost_ns,
+                       .interval_ns = agent.config->interval_ns});
   agent.status.update(agent.safepoint, history, result, trouble.view());
   publish_results(agent, history);
   say_trouble(agent, trouble.view());

@@ -16,8 +16,8 @@ struct CallAnswers {
   bool signal_actions; // so may keep_ended_children()
 };
 
-// Of the calling process, which inherits from the program that the kernel does so at once where SIGCHLD is ignored, and
-// nobody learns how they ended: they stay until they are waited for. False where that cannot be.
+// Children of the calling process stay until they are waited for. It inherits from a program that ignores SIGCHLD that
+// the kernel removes them at once, and nobody learns how they ended. False where that cannot be changed.
 bool keep_ended_children();
 
 CallAnswers probe_calls(StopWay way, int proc_root);

@@ -21,7 +21,9 @@ bool IdleWatch::has_not_run(const Proc &target) const {
 }
 
 bool IdleWatch::has_hardly_run() const {
-  return last_.forked && !last_.awaits_next && sys::now_ns(CLOCK_PROCESS_CPUTIME_ID) - last_.used_ns < last_.worth_ns;
+  if (!last_.forked || last_.awaits_next) return false;
+  uint64_t used_ns = sys::now_ns(CLOCK_PROCESS_CPUTIME_ID) - last_.used_ns;
+  return used_ns < last_.cost_ns && used_ns < last_.interval_ns / kHardly;
 }
 
 } // namespace castaway

@@ -32,7 +32,8 @@ struct LastSafepoint {
   bool awaits_next;     // the next one can confirm a leak
   bool forked;          // of a process that is a copy of one that had an agent
   uint64_t used_ns;     // the process' own processor time before it
-  uint64_t worth_ns;    // so little since then is not worth the next one
+  uint64_t cost_ns;     // what it took of a processor, in all its processes
+  uint64_t interval_ns; // between two
 };
 
 class IdleWatch {
@@ -43,12 +44,18 @@ public:
 
 private:
   static constexpr int kMostInARow = 3;
+  static constexpr uint64_t kHardly = 128; // of the interval, one part
 
   bool has_not_run(const Proc &target) const;
   bool has_hardly_run() const;
 
-  LastSafepoint last_{
-      .holds = false, .main_faults = 0, .awaits_next = true, .forked = false, .used_ns = 0, .worth_ns = 0};
+  LastSafepoint last_{.holds = false,
+                      .main_faults = 0,
+                      .awaits_next = true,
+                      .forked = false,
+                      .used_ns = 0,
+                      .cost_ns = 0,
+                      .interval_ns = 0};
   int spared_ = 0; // since then
 };
 

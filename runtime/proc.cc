@@ -34,12 +34,15 @@ std::string_view line_value(std::string_view text, std::string_view key) {
   return {};
 }
 
-uint64_t mapped_pages(const Proc &process) {
+PageCounts page_counts(const Proc &process) {
   char line[256];
-  std::string_view text = process.read("statm", line, sizeof line);
-  uint64_t pages = 0;
-  take_number(text, pages);
-  return pages;
+  std::string_view rest = process.read("statm", line, sizeof line);
+  PageCounts counts{};
+  for (uint64_t *each : {&counts.mapped, &counts.resident, &counts.of_files}) {
+    take_number(rest, *each);
+    if (!rest.empty()) rest.remove_prefix(1);
+  }
+  return counts;
 }
 
 std::string_view stat_field(std::string_view line, int number) {

@@ -51,9 +51,12 @@ std::string_view line_value(std::string_view text, std::string_view key);
 // A field of a line of /proc/PID/stat, numbered as in proc(5), from the 3rd on; empty where there is none.
 std::string_view stat_field(std::string_view line, int number);
 
-// Pages of all its mappings, whether there is anything in them or not, as proc(5) has it (statm); 0 where that cannot
-// be read.
-uint64_t mapped_pages(const Proc &process);
+// Of a process, by its statm (proc(5)); all 0 where that cannot be read.
+struct PageCounts {
+  uint64_t mapped;             // whether there is anything in them or not
+  uint64_t resident, of_files; // the second of the first; shared memory counts as a file's
+};
+PageCounts page_counts(const Proc &process);
 
 // Whether the page of an entry of /proc/PID/pagemap exists, in memory or swapped out. Source: proc_pid_pagemap(5).
 inline bool is_page_here(uint64_t entry) { return (entry >> 62) != 0; }

@@ -47,7 +47,7 @@ int copy_process(Safepoint &safepoint, World &world, const KernelRoots &kernel_r
     return -ENOMEM;
   }
   safepoint.maps = {own.open("maps"), own.open("smaps")};
-  safepoint.mapped_pages = mapped_pages(own);
+  safepoint.mapped_pages = page_counts(own).mapped;
   safepoint.stopped_wall_ns = sys::now_ns(CLOCK_REALTIME);
   long pid = sys::call(SYS_clone, SIGCHLD, 0, 0, 0, 0);
   if (pid == 0) snapshot_main(safepoint, world, kernel_roots, uncopied);

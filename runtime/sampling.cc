@@ -80,7 +80,7 @@ uint32_t share_of(size_t size) { return share_of_class(class_of(size)); }
   draw(every);
   uint64_t share = share_of(size);
   if (share == 0) return (random & ((uint64_t{1} << pace.halvings) - 1)) == 0; // bits that draw() does not use
-  uint64_t due = every / std::max<uint64_t>(cost(size), 1);                    // of so many one
+  uint64_t due = every / cost(size);                                           // of so many one
   return share <= due || (next_random(random) >> 32) * share >> 32 < due;
 }
 

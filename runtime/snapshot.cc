@@ -12,6 +12,7 @@
 #include "runtime/marker_crew.h"
 #include "runtime/memory.h"
 #include "runtime/side_table.h"
+#include "runtime/stop_handler.h"
 #include "runtime/tracking.h"
 #include "scanner/tables.h"
 
@@ -66,10 +67,7 @@ void step_back() {
 // A snapshot, and the reporter that it becomes, may outlive the target; never for longer than this.
 void limit_life() {
   constexpr long kSeconds = 900; // the agent, where it lives, is less patient
-  struct {                       // struct kernel_sigaction
-    uintptr_t handler, flags, restorer;
-    uint64_t mask;
-  } none{};
+  KernelAction none{};
   uint64_t alarm = sys::signal_bit(SIGALRM);
   struct {
     timeval interval, value;
@@ -118,7 +116,7 @@ bool readable(void *context, Range range) { return static_cast<Lookup *>(context
 // Whether this process has all mappings that the target had, but for the status page. Before any of its own.
 bool has_all_mappings(const Safepoint &safepoint) {
   uint64_t left_out = safepoint.status_page ? 1 : 0;
-  uint64_t own = mapped_pages({safepoint.files.proc, sys::process_id()});
+  uint64_t own = page_counts({safepoint.files.proc, sys::process_id()}).mapped;
   return own != 0 && own + left_out == safepoint.mapped_pages;
 }
 
@@ -138,14 +136,8 @@ uint64_t faults_of(const Proc &process) {
 
 uint64_t anonymous_bytes(const Proc &process) {
   constexpr uint64_t kPage = 4096;
-  char line[256];
-  std::string_view rest = process.read("statm", line, sizeof line);
-  uint64_t pages[3]{}; // all, resident, resident of files
-  for (uint64_t &each : pages) {
-    take_number(rest, each);
-    if (!rest.empty()) rest.remove_prefix(1);
-  }
-  return (pages[1] - std::min(pages[1], pages[2])) * kPage;
+  PageCounts pages = page_counts(process);
+  return (pages.resident - std::min(pages.resident, pages.of_files)) * kPage;
 }
 
 int Snapshot::run() {

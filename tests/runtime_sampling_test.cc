@@ -40,7 +40,7 @@ TEST(Sampling, LargeSizesAreFourClassesADoubling) {
 }
 
 // What one of this size stands for.
-uint32_t weight(size_t size, uint64_t now_ns = 0) { return sampling::Sampler{}.weight(size, kEvery, now_ns); }
+uint32_t weight(size_t size) { return sampling::Sampler{}.weight(size, kEvery, 0); }
 
 TEST(Sampling, ARecordedOneStandsForAsManyAsItIsUnlikely) {
   EXPECT_EQ(weight(128), kEvery / 128);
