@@ -92,6 +92,15 @@ void *reallocate(void *block, size_t size, const void *caller) {
   return fresh;
 }
 
+// The block at `begin`, of any kind, is at least `usable` bytes long.
+[[gnu::noinline]] void grow(uintptr_t begin, size_t usable) {
+  Block known = heap_map.decode(begin);
+  if (!known || usable <= known.granule_end() - begin) return;
+  this_thread.in_transition = 1; // a large block's entry is more than one store
+  heap_map.insert(begin, usable, known.flagged);
+  this_thread.in_transition = 0;
+}
+
 } // namespace
 } // namespace castaway
 
@@ -182,15 +191,12 @@ EXPORT void *pvalloc(size_t size) {
 }
 
 // A program that asks may use what it is told: from here on that is the block's length.
-EXPORT size_t malloc_usable_size(void *block) {
+EXPORT [[gnu::hot]] size_t malloc_usable_size(void *block) {
   if (!block || !ready() || is_bootstrap(block)) return 0;
   size_t usable = real.malloc_usable_size(block);
-  Block known = heap_map.decode(reinterpret_cast<uintptr_t>(block));
-  if (known && usable > known.granule_end() - known.begin) {
-    this_thread.in_transition = 1; // a large block's entry is more than one store
-    heap_map.insert(known.begin, usable, known.flagged);
-    this_thread.in_transition = 0;
-  }
+  // Some ask for each block, twice: usually there is little or nothing to do.
+  if (!HeapMap::is_medium(usable) || !heap_map.grow_plain(reinterpret_cast<uintptr_t>(block), usable))
+    grow(reinterpret_cast<uintptr_t>(block), usable);
   return usable;
 }
 

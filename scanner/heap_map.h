@@ -146,6 +146,20 @@ public:
     return true;
   }
 
+  // Makes a small block without a flag longer, where `size`, which is_medium(), needs more granules than it has: in one
+  // store. True where nothing is left to do, false where the block may be another one, and was left as it is.
+  [[gnu::always_inline]] bool grow_plain(uintptr_t begin, size_t size) {
+    uint8_t *code = code_of(begin);
+    if (!code) return false;
+    const uint16_t known = load16(code), wanted = small_code(size);
+    if (known == wanted) return true;
+    const auto first = static_cast<uint8_t>(known);
+    const bool of_more = first > kFlaggedGranule && first < kLarge;
+    if (of_more ? (known >> 8 & kSmallFlag) != 0 : first - 1u >= kGranule) return false;
+    if (first < static_cast<uint8_t>(wanted)) store16(code, wanted);
+    return true;
+  }
+
   // The block that starts exactly at `begin`, or an empty one. A flagged block of one granule says 16 bytes: ask the
   // side table.
   Block decode(uintptr_t begin) const {

@@ -97,6 +97,32 @@ TEST_P(Sizes, TheShortWaysAgree) {
   EXPECT_TRUE(all(*map).empty());
 }
 
+// Where a program is told that a block is longer than it asked for.
+TEST_P(Sizes, GrowTheShortWayOrAreLeftAsTheyAre) {
+  TestHeapMap map;
+  EXPECT_FALSE(map->grow_plain(kBase, 24)); // no leaf yet
+  map->insert(kBase + (1 << 20), 1);
+  for (size_t told : {17, 24, 32, 33, 40, 72, 1752, 1760}) {
+    EXPECT_FALSE(map->grow_plain(kBase, told)) << "no block";
+    EXPECT_FALSE(map->decode(kBase));
+    for (size_t size : {1, 8, 16, 17, 24, 31, 32, 33, 64, 1743, 1744, 1760, 1761, 5000}) {
+      const bool plain = !GetParam() && size <= HeapMap::kSmallBytes;
+      const bool grows = plain && (told + 15) / 16 > (size + 15) / 16;
+      const uintptr_t after = kBase + (std::max(size, told) + 15) / 16 * 16;
+      map->insert(after, 40, GetParam());
+      map->insert(kBase, size, GetParam());
+      for (int again = 0; again < 2; ++again) {
+        EXPECT_EQ(map->grow_plain(kBase, told), plain) << size << " to " << told;
+        expect_same(map->decode(kBase), kBase, grows ? told : known_size(size, GetParam()), GetParam());
+      }
+      EXPECT_FALSE(map->grow_plain(kBase + 16, told)) << "no block's begin";
+      EXPECT_FALSE(map->grow_plain(kBase + 8, told));
+      map->erase(kBase);
+      expect_same(map->erase(after), after, 40, GetParam());
+    }
+  }
+}
+
 TEST(HeapMap, WhatTheShortWayLeavesBehindSaysNothing) {
   TestHeapMap map;
   for (size_t old : {17, 32, 1000, 1760}) {

@@ -21,9 +21,13 @@ struct Cost {
 };
 
 // In the order of the program.
-const Cost kCosts[] = {{"malloc(8)", 44},      {"free of 8", 21},      {"malloc(64)", 34},
-                       {"free of 64", 18},     {"malloc(1000)", 34},   {"free of 1000", 18},
-                       {"malloc(100000)", 87}, {"free of 100000", 90}, {"free(nullptr)", 14}};
+const Cost kCosts[] = {{"malloc(8)", 44},      {"free of 8", 21},
+                       {"malloc(64)", 34},     {"free of 64", 18},
+                       {"malloc(1000)", 34},   {"free of 1000", 18},
+                       {"malloc(100000)", 87}, {"free of 100000", 90},
+                       {"free(nullptr)", 14},  {"the first malloc_usable_size of 64", 51},
+                       {"the next", 42},       {"the first malloc_usable_size of 100000", 142},
+                       {"its next", 99}};
 
 class Stepped {
 public:

@@ -3,12 +3,15 @@
 // any argument: the same call from one place after the other.
 #include <cstdlib>
 #include <initializer_list>
+#include <malloc.h>
 
 namespace {
 
 void *volatile block;
 
 [[gnu::always_inline]] inline void mark() { asm volatile("int3" ::: "memory"); }
+
+volatile size_t usable;
 
 void measure(size_t size) {
   for (int i = 0; i < 100; ++i) {
@@ -21,6 +24,17 @@ void measure(size_t size) {
   mark();
   free(block);
   mark();
+}
+
+// The first for a block, which makes it longer, and the next.
+void measure_usable(size_t size) {
+  block = malloc(size);
+  for (int i = 0; i < 2; ++i) {
+    mark();
+    usable = malloc_usable_size(block);
+    mark();
+  }
+  free(block);
 }
 
 template <int place> [[gnu::noinline]] void *allocate_at() {
@@ -62,4 +76,5 @@ int main(int argc, char **) {
   mark();
   free(nullptr);
   mark();
+  for (size_t size : {64, 100'000}) measure_usable(size);
 }
