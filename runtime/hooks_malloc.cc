@@ -37,7 +37,7 @@ bool is_bootstrap(const void *block) {
 }
 
 // False only inside dlsym, on the way to the real functions.
-inline bool ready() { return __builtin_expect(real.malloc != nullptr, 1) || resolve_real(); }
+inline bool ready() { return __builtin_expect(hot.malloc != nullptr, 1) || resolve_real(); }
 
 #define CALLER __builtin_return_address(0)
 
@@ -53,25 +53,25 @@ inline bool ready() { return __builtin_expect(real.malloc != nullptr, 1) || reso
 [[gnu::noinline, gnu::hot]] void *malloc_other(size_t size) {
   const void *caller = CALLER;
   if (!is_slow_caller(caller) && size - 1 < HeapMap::kGranule) {
-    void *block = real.malloc(HeapMap::kGranule);
+    void *block = hot.malloc(HeapMap::kGranule);
     return !block || note_plain(block, size) ? block : note_slowly(block, size, caller);
   }
   if (!ready()) return bootstrap_allocate(size);
-  void *block = real.malloc(at_least_granule(size));
+  void *block = hot.malloc(at_least_granule(size));
   return block ? note_slowly(block, size, caller) : nullptr;
 }
 
 // Flagged, large, unknown, or none at all. free() jumps here.
 [[gnu::noinline, gnu::hot]] void free_slowly(void *block) {
   if (!block) return;
-  if (forget_block(block) || (!is_bootstrap(block) && real.free)) real.free(block);
+  if (forget_block(block) || (!is_bootstrap(block) && hot.free)) hot.free(block);
 }
 
 namespace {
 
 void *reallocate(void *block, size_t size, const void *caller) {
   if (is_bootstrap(block)) { // its length is not known: copy what there may be
-    void *fresh = noted(real.malloc(at_least_granule(size)), size, caller);
+    void *fresh = noted(hot.malloc(at_least_granule(size)), size, caller);
     size_t most = static_cast<size_t>(bootstrap + sizeof bootstrap - static_cast<char *>(block));
     return fresh ? std::memcpy(fresh, block, size < most ? size : most) : nullptr;
   }
