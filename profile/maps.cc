@@ -14,12 +14,9 @@ constexpr std::string_view kDeleted = " (deleted)";
 
 // The kernel writes a newline in a file's name as \012 and leaves all else as it is.
 std::string unescape(std::string_view path) {
-  std::string out;
-  while (!path.empty()) {
-    const bool newline = path.starts_with("\\012");
-    out += newline ? '\n' : path[0];
-    path.remove_prefix(newline ? 4 : 1);
-  }
+  constexpr std::string_view kNewline = "\\012";
+  std::string out(path);
+  for (size_t at = 0; (at = out.find(kNewline, at)) != std::string::npos; at++) out.replace(at, kNewline.size(), "\n");
   return out;
 }
 
@@ -58,13 +55,13 @@ Result<MemoryMap> MemoryMap::parse(std::string_view text) {
   for (const auto line : lines_of(text)) {
     number++;
     auto mapping = parse_line(line);
-    const auto where = "maps, line " + std::to_string(number) + ": ";
-    if (!mapping) return Error{where + "not a mapping"};
+    if (!mapping) return Error{"maps, line " + std::to_string(number) + ": not a mapping"};
     map.mappings_.push_back(std::move(*mapping));
   }
   // In the kernel's order, but for modules that were unloaded: the runtime writes those behind.
-  std::stable_sort(map.mappings_.begin(), map.mappings_.end(),
-                   [](const MemoryMapping &a, const MemoryMapping &b) { return a.begin < b.begin; });
+  const auto comes_first = [](const MemoryMapping &a, const MemoryMapping &b) { return a.begin < b.begin; };
+  if (!std::is_sorted(map.mappings_.begin(), map.mappings_.end(), comes_first))
+    std::stable_sort(map.mappings_.begin(), map.mappings_.end(), comes_first);
   for (size_t i = 1; i < map.mappings_.size(); i++)
     if (map.mappings_[i].begin < map.mappings_[i - 1].end)
       return Error{"maps: " + hexadecimal(map.mappings_[i].begin) + " lies in the mapping before it"};
