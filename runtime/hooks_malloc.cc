@@ -48,22 +48,32 @@ inline bool ready() { return __builtin_expect(hot.malloc != nullptr, 1) || resol
 
 } // namespace
 
-// A short block, or an unusual call: for a large or an empty one, from the loader, before the real functions are known,
-// or where profiling is off. malloc() jumps here.
-[[gnu::noinline, gnu::hot]] void *malloc_other(size_t size) {
-  const void *caller = CALLER;
-  if (!is_slow_caller(caller) && size - 1 < HeapMap::kGranule) {
-    void *block = hot.malloc(HeapMap::kGranule);
-    return !block || note_plain(block, size) ? block : note_slowly(block, size, caller);
-  }
+// From the loader, before the real functions are known, where profiling is off, or while large sizes are dense.
+[[gnu::noinline]] void *malloc_unusual(size_t size, const void *caller) {
   if (!ready()) return bootstrap_allocate(size);
   void *block = hot.malloc(at_least_granule(size));
   return block ? note_slowly(block, size, caller) : nullptr;
 }
 
-// Flagged, large, unknown, or none at all. free() jumps here.
+// A block of one granule, or an empty one. malloc() jumps here, so that its caller is this one's.
+[[gnu::noinline, gnu::hot]] void *malloc_short(size_t size) {
+  if (size > HeapMap::kGranule) __builtin_unreachable(); // malloc() has asked
+  void *block = hot.malloc(HeapMap::kGranule);
+  return !block || note_plain(block, size) ? block : note_slowly(block, size, CALLER);
+}
+
+// And here.
+[[gnu::noinline, gnu::hot]] void *malloc_large(size_t size) {
+  if (size <= HeapMap::kSmallBytes) __builtin_unreachable(); // malloc() has asked
+  if (sampling::large_are_dense()) return malloc_unusual(size, CALLER);
+  void *block = hot.malloc(size);
+  return !block || note_large(block, size, size) ? block : note_rarely(block, size, CALLER);
+}
+
+// Large, flagged, unknown, or none at all. free() jumps here.
 [[gnu::noinline, gnu::hot]] void free_slowly(void *block) {
   if (!block) return;
+  if (heap_map.erase_large_plain(reinterpret_cast<uintptr_t>(block))) return hot.free(block);
   if (forget_block(block) || (!is_bootstrap(block) && hot.free)) hot.free(block);
 }
 
@@ -121,9 +131,10 @@ static_assert(HeapMap::small_code(17 + 1743) == 0x8012 + 0x6c && HeapMap::small_
 static_assert(std::is_standard_layout_v<HeapMap>); // so that the map begins with its first member
 #else
 EXPORT [[gnu::aligned(64), gnu::hot]] void *malloc(size_t size) {
-  if (is_slow_caller(CALLER) || !HeapMap::is_medium(size)) return malloc_other(size);
+  if (is_slow_caller(CALLER)) return malloc_unusual(size, CALLER);
+  if (!HeapMap::is_medium(size)) return size > HeapMap::kGranule ? malloc_large(size) : malloc_short(size);
   void *block = hot.malloc(size);
-  if (block && !note_plain(block, size)) return note_slowly(block, size, CALLER);
+  if (block && !note_plain(block, size)) return note_rarely(block, size, CALLER);
   return block;
 }
 

@@ -17,14 +17,14 @@
         .section .text.hot, "ax", @progbits
         .globl  malloc
         .type   malloc, @function
-        .p2align 6
+        .p2align 12                     // a page
 .Lline: .skip   24, 0xcc
 malloc: .cfi_startproc
         movq    (%rsp), %rax            // is_slow_caller()
         leaq    -17(%rdi), %rcx
         subq    SLOW_CALLERS_BEGIN, %rax
         cmpq    SLOW_CALLERS_LENGTH, %rax
-        jb      .Lother
+        jb      .Lunusual
         cmpq    $1743, %rcx             // HeapMap::is_medium()
         ja      .Lother
         pushq   %rdi
@@ -41,28 +41,35 @@ malloc: .cfi_startproc
         movl    (%rdx,%rcx,4), %edx
         movq    UNTIL_SAMPLE@gottpoff(%rip), %rdi
         subq    %rdx, %fs:(%rdi)
-        js      .Lslowly
+        js      .Lrarely
         movq    %rax, %rdx              // HeapMap::code_of()
         rorq    $4, %rdx
         movq    %rdx, %rdi
         shrq    $22, %rdi
         cmpq    $0x1fffff, %rdi
-        ja      .Lslowly
+        ja      .Lrarely
         leaq    ORIGINS, %r8
         movq    (%r8,%rdi,8), %rdi
         testq   %rdi, %rdi
-        jz      .Lslowly
+        jz      .Lrarely
         shll    $8, %esi                // HeapMap::small_code()
         andl    $0xf00, %esi
         leal    0x8011(%rcx,%rsi), %esi
         movw    %si, (%rdi,%rdx)
 .Ldone: ret
 .Lother:
-        jmp     _ZN8castaway12malloc_otherEm
-.Lslowly:
+        cmpq    $16, %rdi               // HeapMap::kGranule
+        jbe     .Lshort
+        jmp     _ZN8castaway12malloc_largeEm
+.Lshort:
+        jmp     _ZN8castaway12malloc_shortEm
+.Lunusual:
+        movq    (%rsp), %rsi
+        jmp     _ZN8castaway14malloc_unusualEmPKv
+.Lrarely:
         movq    %rax, %rdi
         movq    (%rsp), %rdx
-        jmp     _ZN8castaway11note_slowlyEPvmPKv
+        jmp     _ZN8castaway11note_rarelyEPvmPKv
         .cfi_endproc
         .size   malloc, .-malloc
 

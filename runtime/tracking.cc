@@ -123,8 +123,6 @@ void enable_here() {
   if (thread.sampler.random != 0) draw(thread.sampler);
 }
 
-namespace {
-
 [[gnu::noinline, gnu::hot]] void *note_rarely(void *block, size_t size, const void *caller) {
   if (!tracking.on) return block;
   uintptr_t begin = reinterpret_cast<uintptr_t>(block);
@@ -147,13 +145,10 @@ namespace {
   return block;
 }
 
-[[gnu::always_inline]] inline void *note_large(void *block, size_t size, uint64_t cost, const void *caller) {
-  bool plain = (this_thread.sampler.until_sample -= static_cast<int64_t>(cost)) >= 0;
-  bool noted = plain && heap_map.insert_present(reinterpret_cast<uintptr_t>(block), size);
-  return noted ? block : note_rarely(block, size, caller);
-}
+namespace {
+
 [[gnu::noinline]] void *note_dense(void *block, size_t size, const void *caller) {
-  return note_large(block, size, sampling::cost(size), caller);
+  return note_large(block, size, sampling::cost(size)) ? block : note_rarely(block, size, caller);
 }
 
 } // namespace
@@ -162,7 +157,8 @@ namespace {
   bool small = sampling::small_class_of(size) < sampling::kSmallClasses;
   if (small || is_slow_caller(caller)) return note_rarely(block, size, caller);
   // A large one is not rare, and an empty one no trouble.
-  return sampling::large_are_dense() ? note_dense(block, size, caller) : note_large(block, size, size, caller);
+  if (sampling::large_are_dense()) return note_dense(block, size, caller);
+  return note_large(block, size, size) ? block : note_rarely(block, size, caller);
 }
 
 RecordedStack sample_stack(size_t size) {

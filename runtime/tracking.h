@@ -44,11 +44,14 @@ void prepare_map();
 // Something cannot be noted: profiling ends at the next safepoint, with the reason.
 void give_up(Trouble trouble);
 
-// What the calling thread allocates is no leak; they nest. Every allocation then comes through note_slowly().
+// What the calling thread allocates is no leak; they nest. Every allocation then comes through note_rarely().
 void disable_here();
 void enable_here();
 
-// For what note_plain() refused, or must not see. Returns `block`, so that nothing of it has to be kept meanwhile.
+// For what note_plain() or note_large() refused, or must not see; returns `block`, so that nothing of it has to be kept
+// meanwhile.
+void *note_rarely(void *block, size_t size, const void *caller);
+// The same for a small block; a large one may be of the usual case yet.
 void *note_slowly(void *block, size_t size, const void *caller);
 
 [[gnu::always_inline]] inline bool is_slow_caller(const void *caller) {
@@ -63,6 +66,12 @@ void *note_slowly(void *block, size_t size, const void *caller);
   bool plain =
       index < sampling::kSmallClasses && (this_thread.sampler.until_sample -= sampling::cost_of_class(index)) >= 0;
   return __builtin_expect(plain && heap_map.insert_small(reinterpret_cast<uintptr_t>(block), size), 1);
+}
+
+// The usual case of a block that is not small, or empty, and takes `cost` off: the same.
+[[gnu::always_inline]] inline bool note_large(void *block, size_t size, uint64_t cost) {
+  bool plain = (this_thread.sampler.until_sample -= static_cast<int64_t>(cost)) >= 0;
+  return __builtin_expect(plain && heap_map.insert_present(reinterpret_cast<uintptr_t>(block), size), 1);
 }
 
 // A block of `size` bytes that the allocator has just handed out. `caller` is the hook's return address.

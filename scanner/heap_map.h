@@ -146,6 +146,16 @@ public:
     return true;
   }
 
+  // The same for a large block without a flag.
+  [[gnu::always_inline]] bool erase_large_plain(uintptr_t begin) {
+    uint8_t *code = code_of(begin);
+    if (!code) return false;
+    constexpr size_t kFlagByte = 1 + kLargeSizeBits / 7, kFlagBit = kLargeSizeBits % 7;
+    if (code[0] != kLarge || (code[kFlagByte] >> kFlagBit & 1) != 0) return false;
+    store8(code, 0);
+    return true;
+  }
+
   // Makes a small block without a flag longer, where `size`, which is_medium(), needs more granules than it has: in one
   // store. True where nothing is left to do, false where the block may be another one, and was left as it is.
   [[gnu::always_inline]] bool grow_plain(uintptr_t begin, size_t size) {
@@ -357,7 +367,8 @@ private:
   static void insert_large(uint8_t *code, size_t size, bool flagged) {
     uint64_t value = size | (static_cast<uint64_t>(flagged) << kLargeSizeBits);
     constexpr uint64_t kContinuations = 0x8080808080808000;
-    uint64_t bytes = split_sevens(value) << 8 | kContinuations | kLarge;
+    uint64_t sevens = value >> 28 ? split_sevens(value) : split_four_sevens(static_cast<uint32_t>(value));
+    uint64_t bytes = sevens << 8 | kContinuations | kLarge;
     std::memcpy(code, &bytes, sizeof bytes);
   }
 
@@ -366,6 +377,11 @@ private:
     v = (v & 0x00fffffff0000000) << 4 | (v & 0x000000000fffffff);
     v = (v & 0x0fffc0000fffc000) << 2 | (v & 0x00003fff00003fff);
     return (v & 0x3f803f803f803f80) << 1 | (v & 0x007f007f007f007f);
+  }
+  // Of 28 bits; its code fits in a line of the cache.
+  static uint32_t split_four_sevens(uint32_t v) {
+    v = (v & 0x0fffc000) << 2 | (v & 0x00003fff);
+    return (v & 0x3f803f80) << 1 | (v & 0x007f007f);
   }
   static uint64_t join_sevens(uint64_t v) {
     v = (v & 0x7f007f007f007f00) >> 1 | (v & 0x007f007f007f007f);

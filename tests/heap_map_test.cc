@@ -72,15 +72,19 @@ TEST_P(Sizes, EveryOffsetIsFoundAndNoneBeyond) {
 TEST_P(Sizes, TheShortWaysAgree) {
   TestHeapMap map;
   EXPECT_FALSE(map->insert_small(kBase, 8)); // no leaf yet
-  EXPECT_FALSE(map->erase_plain(kBase));
-  for (size_t size : {0, 1, 8, 15, 16, 17, 31, 32, 33, 255, 256, 257, 1743, 1744, 1759, 1760, 1761, 5000, 1 << 30}) {
+  EXPECT_FALSE(map->erase_plain(kBase) || map->erase_large_plain(kBase));
+  for (size_t size :
+       {0,       1,      8, 15, 16, 17, 31, 32, 33, 255, 256, 257, 1743, 1744, 1759, 1760, 1761, 5000, (1 << 28) - 1,
+        1 << 28, 1 << 30}) {
     for (size_t neighbour : {1, 16, 17, 1761}) {
       uintptr_t after = kBase + (size + 15) / 16 * 16 + (size == 0 ? 16 : 0);
       map->insert(after, neighbour, GetParam());
       map->insert(kBase, size, GetParam());
-      bool plain = !GetParam() && size <= HeapMap::kSmallBytes;
-      EXPECT_EQ(map->erase_plain(kBase), plain) << size;
-      EXPECT_EQ(map->decode(kBase).begin, plain ? 0 : kBase) << size;
+      bool small = size <= HeapMap::kSmallBytes;
+      EXPECT_EQ(small ? map->erase_large_plain(kBase) : map->erase_plain(kBase), false) << size;
+      expect_same(map->decode(kBase), kBase, known_size(size, GetParam()), GetParam());
+      EXPECT_EQ(small ? map->erase_plain(kBase) : map->erase_large_plain(kBase), !GetParam()) << size;
+      EXPECT_EQ(map->decode(kBase).begin, GetParam() ? kBase : 0) << size;
       map->erase(kBase);
       if (size != 0 && size <= HeapMap::kSmallBytes) {
         EXPECT_FALSE(map->insert_small(kBase + 8, size));
@@ -125,9 +129,9 @@ TEST_P(Sizes, GrowTheShortWayOrAreLeftAsTheyAre) {
 
 TEST(HeapMap, WhatTheShortWayLeavesBehindSaysNothing) {
   TestHeapMap map;
-  for (size_t old : {17, 32, 1000, 1760}) {
+  for (size_t old : {17, 32, 1000, 1760, 1761, 1 << 30}) {
     map->insert(kBase, old);
-    ASSERT_TRUE(map->erase_plain(kBase));
+    ASSERT_TRUE(map->erase_plain(kBase) || map->erase_large_plain(kBase));
     ASSERT_NE(map->leaf_at(kBase)[1], 0) << "nothing is left behind, and nothing tested";
     EXPECT_FALSE(map->find(kBase));
     EXPECT_FALSE(map->find(kBase + 16));
@@ -141,7 +145,7 @@ TEST(HeapMap, WhatTheShortWayLeavesBehindSaysNothing) {
         map->erase(kBase);
       }
     map->insert(kBase, old);
-    ASSERT_TRUE(map->erase_plain(kBase));
+    ASSERT_TRUE(map->erase_plain(kBase) || map->erase_large_plain(kBase));
     map->insert(kBase + 16, 8); // where the continuation was
     expect_same(map->find(kBase + 16), kBase + 16, 8, false);
     map->erase(kBase + 16);

@@ -21,12 +21,12 @@ struct Cost {
 };
 
 // In the order of the program.
-const Cost kCosts[] = {{"malloc(8)", 44},      {"free of 8", 21},
+const Cost kCosts[] = {{"malloc(8)", 38},      {"free of 8", 21},
                        {"malloc(64)", 34},     {"free of 64", 18},
                        {"malloc(1000)", 34},   {"free of 1000", 18},
-                       {"malloc(100000)", 87}, {"free of 100000", 90},
+                       {"malloc(100000)", 50}, {"free of 100000", 44},
                        {"free(nullptr)", 14},  {"the first malloc_usable_size of 64", 51},
-                       {"the next", 42},       {"the first malloc_usable_size of 100000", 142},
+                       {"the next", 42},       {"the first malloc_usable_size of 100000", 136},
                        {"its next", 99}};
 
 class Stepped {
@@ -111,7 +111,7 @@ TEST(HookCost, InInstructions) {
 // Where every stack is recorded, a thread finds its last ones again whatever came between.
 TEST(HookCost, OfRecordedCallsFromOnePlaceAfterTheOther) {
   Stepped program("1", "places");
-  for (const Cost &cost : {Cost{"the same", 375}, {"as high", 505}, {"deeper", 455}, {"the first again", 420}}) {
+  for (const Cost &cost : {Cost{"the same", 359}, {"as high", 488}, {"deeper", 440}, {"the first again", 404}}) {
     ASSERT_TRUE(program.run_to_mark()) << cost.call;
     int count = program.step_to_mark();
     EXPECT_GT(count, 100) << cost.call;
