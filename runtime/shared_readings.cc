@@ -10,7 +10,8 @@ namespace castaway {
 namespace {
 
 constexpr uint64_t kShare = 1000;        // of a process' time, and of its family's processors, one part
-constexpr uint64_t kAtOnce = 50'000'000; // nanoseconds of each process, however short its life, and of each family
+constexpr uint64_t kAtOnce = 50'000'000; // nanoseconds of each process, however short its life
+constexpr uint64_t kFamilyAtOnce = kAtOnce / 2;
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kNsPerMappedPage = 76;    // mincore(2)
 constexpr uint64_t kNsPerPresentPage = 1260; // its page table entry made, read, and unmade
@@ -38,8 +39,17 @@ void SharedReadings::add(uint64_t mapped_now, uint64_t present, uint64_t now_ns)
   *this = {now_ns, mapped_now, cost, spent_ns + cost};
 }
 
+uint64_t FamilyReadings::cost_of(uint64_t mapped) const {
+  return mapped_.load(std::memory_order_relaxed) == mapped ? cost_ns_.load(std::memory_order_relaxed) : 0;
+}
+
+void FamilyReadings::note(uint64_t mapped, uint64_t cost_ns) {
+  mapped_.store(mapped, std::memory_order_relaxed);
+  cost_ns_.store(cost_ns, std::memory_order_relaxed);
+}
+
 bool FamilyReadings::take(uint64_t cost_ns, uint64_t now_ns, uint64_t processors) {
-  uint64_t time = family_time(cost_ns, processors), most = family_time(kAtOnce, processors);
+  uint64_t time = family_time(cost_ns, processors), most = family_time(kFamilyAtOnce, processors);
   uint64_t full = full_ns_.load(std::memory_order_relaxed);
   for (;;) {
     // One that takes more than a full bucket may have it, and is made up for.

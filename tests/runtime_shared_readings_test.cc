@@ -99,22 +99,33 @@ int readings_of_family(FamilyReadings &family, uint64_t cost, uint64_t processor
   return made;
 }
 
-TEST(FamilyReadings, TakeATwentiethOfASecondAndThenAThousandthOfAllProcessors) {
+TEST(FamilyReadings, TakeAFortiethOfASecondAndThenAThousandthOfAllProcessors) {
   FamilyReadings family;
-  for (int i = 0; i < 5; ++i) EXPECT_TRUE(family.take(10 * kMillisecond, kStart, 1));
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(family.take(10 * kMillisecond, kStart, 1));
   EXPECT_FALSE(family.take(10 * kMillisecond, kStart, 1));
-  EXPECT_FALSE(family.take(10 * kMillisecond, kStart + 9999 * kMillisecond, 1));
-  EXPECT_TRUE(family.take(10 * kMillisecond, kStart + 10'000 * kMillisecond, 1));
+  EXPECT_FALSE(family.take(10 * kMillisecond, kStart + 4999 * kMillisecond, 1));
+  EXPECT_TRUE(family.take(10 * kMillisecond, kStart + 5000 * kMillisecond, 1));
   FamilyReadings long_one, on_many;
-  EXPECT_EQ(readings_of_family(long_one, 10 * kMillisecond, 1, 1000), 5 + 99);
-  EXPECT_NEAR(readings_of_family(on_many, 10 * kMillisecond, 16, 100), 5 + 160, 1);
+  EXPECT_EQ(readings_of_family(long_one, 10 * kMillisecond, 1, 1000), 2 + 100);
+  EXPECT_NEAR(readings_of_family(on_many, 10 * kMillisecond, 16, 100), 2 + 160, 1);
+}
+
+// Whoever joins a family need not look what there is of the memory.
+TEST(FamilyReadings, AreKnownToAll) {
+  FamilyReadings family;
+  EXPECT_EQ(family.cost_of(kGiB), 0u);
+  family.note(kGiB, 7 * kMillisecond);
+  EXPECT_EQ(family.cost_of(kGiB), 7 * kMillisecond);
+  EXPECT_EQ(family.cost_of(2 * kGiB), 0u) << "of other memory it says nothing";
+  family.note(2 * kGiB, kSecond);
+  EXPECT_EQ(family.cost_of(2 * kGiB), kSecond);
 }
 
 TEST(FamilyReadings, ThatAreLongAreMadeUpFor) {
   FamilyReadings family;
   EXPECT_TRUE(family.take(3 * kSecond, kStart, 1));
-  EXPECT_FALSE(family.take(kMillisecond, kStart + 2949 * kSecond, 1));
-  EXPECT_TRUE(family.take(kMillisecond, kStart + 2952 * kSecond, 1));
+  EXPECT_FALSE(family.take(kMillisecond, kStart + 2975 * kSecond, 1));
+  EXPECT_TRUE(family.take(kMillisecond, kStart + 2976 * kSecond, 1));
   EXPECT_FALSE(family.take(3 * kSecond, kStart + 3000 * kSecond, 1));
   EXPECT_TRUE(family.take(3 * kSecond, kStart + 3002 * kSecond, 1));
 }

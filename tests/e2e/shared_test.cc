@@ -277,8 +277,8 @@ std::string any_processor() {
   return std::to_string(processor);
 }
 
-// Each of three processes would read it twice at once. The first one does; the others together may do that twice, and
-// then, where they have one processor, each twelve seconds.
+// Each of three processes would read it twice at once. The first one does; the others together may do that once, and
+// then, where they have one processor, each 24 seconds.
 TEST(MuchSharedMemory, IsNotReadByEachOfAFamilyAtOnce) {
   Target target({"taskset", "--cpu-list", any_processor(), program("shared"), "family"},
                 {.interval = "400ms", .more = {"CASTAWAY_KEEP=100"}});
@@ -301,8 +301,8 @@ TEST(MuchSharedMemory, IsNotReadByEachOfAFamilyAtOnce) {
   for (const auto &[pid, count] : readings)
     if (pid != target.process().pid()) of_children += count, kill(pid, SIGKILL);
   EXPECT_EQ(readings[target.process().pid()], 2);
-  EXPECT_EQ(of_children, 2);
-  EXPECT_GE(unread, 2);
+  EXPECT_EQ(of_children, 1);
+  EXPECT_GE(unread, 3);
   expect_leaked(target.snap(), 0, 1); // whoever asks gets an answer
 }
 

@@ -17,7 +17,7 @@ namespace {
 using support::Mode;
 
 constexpr size_t kSome = 1 << 20;
-constexpr size_t kMuch = size_t{1250} << 20;     // 24 ms: a process may do that twice at once, and a family
+constexpr size_t kMuch = size_t{1250} << 20;     // 24 ms: a process may do that twice at once, a family once
 constexpr size_t kTooMuch = size_t{8000} << 20;  // 152 ms: not even once
 constexpr size_t kInPlaces = size_t{2000} << 20; // 39 ms, and 20 more where a thirty-second of it is there
 constexpr size_t kSize = 12'345;
