@@ -1,5 +1,9 @@
 // The side table; see side_table.h. Chained hashing with index links, one spin lock a shard.
 //
+// The buckets in use grow with the nodes, one at a time (linear hashing: W. Litwin, VLDB 1980): a process of which few
+// blocks are recorded, as most are, would else have a page of buckets for every four of them, and each fork copies
+// that.
+//
 // Entries are taken out without the lock: the search may be led astray by nodes that move to other chains meanwhile, so
 // what it finds is true and what it does not find is looked for again under the lock. It finds only a live node with
 // the right address, and that is the block's own: nobody makes another one for this address, or gives this node away,
@@ -8,6 +12,10 @@
 #include "runtime/side_table.h"
 
 #include "runtime/memory.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
 
 namespace castaway::side_table {
 
@@ -58,11 +66,16 @@ SideEntry read(const SideEntry &entry) {
           .shared = load(entry.shared)};
 }
 
-size_t bucket_of(uintptr_t begin) { return (hash(begin >> 4) >> 40) & (kBuckets - 1); }
+// Of so many in use.
+[[gnu::always_inline]] inline uint32_t bucket_of(uintptr_t begin, uint32_t width) {
+  uint32_t mask = ~uint32_t{0} >> __builtin_clz(width - 1); // of as many bits as the last one in use has
+  uint32_t bucket = static_cast<uint32_t>(hash(begin >> 4) >> 40) & mask;
+  return bucket < width ? bucket : bucket & mask >> 1;
+}
 
 [[gnu::noinline]] bool make_ready(Shard &shard) {
-  if (!shard.buckets) shard.buckets = static_cast<uint32_t *>(own_memory(kBuckets * sizeof(uint32_t)));
-  if (shard.buckets) store(shard.nodes, static_cast<Node *>(own_memory(kEntries * sizeof(Node))));
+  shard.buckets = shard.first_buckets, shard.width = kFirstBuckets;
+  store(shard.nodes, static_cast<Node *>(own_memory(kEntries * sizeof(Node))));
   return shard.nodes != nullptr;
 }
 
@@ -71,7 +84,8 @@ size_t bucket_of(uintptr_t begin) { return (hash(begin >> 4) >> 40) & (kBuckets 
   constexpr int kMostSteps = 64; // a chain that is being changed could lead in a circle
   Node *nodes = load(shard.nodes);
   if (!nodes) return nullptr;
-  uint32_t index = load(shard.buckets[bucket_of(begin)]);
+  uint32_t width = load(shard.width); // before the buckets, of which there may be more by then
+  uint32_t index = load(load(shard.buckets)[bucket_of(begin, width)]);
   for (int i = 0; index != 0 && i < kMostSteps; ++i) {
     Node &node = nodes[index - 1];
     if (load(node.entry.begin) == begin) return &node;
@@ -82,11 +96,44 @@ size_t bucket_of(uintptr_t begin) { return (hash(begin >> 4) >> 40) & (kBuckets 
 
 // --- the lock is held ------------------------------------------------------------------------------------------------
 
-// Takes a node out of its chain. In the child of a fork it may have been in none: another thread held the lock.
+// The link that begins the chain of this address.
+uint32_t &chain_of(Shard &shard, uintptr_t begin) { return shard.buckets[bucket_of(begin, shard.width)]; }
+
+// Takes a node out of its chain.
 void unlink(Shard &shard, uint32_t index) {
-  uint32_t *link = &shard.buckets[bucket_of(shard.nodes[index - 1].entry.begin)];
-  while (*link != 0 && *link != index) link = &shard.nodes[*link - 1].next;
-  if (*link != 0) store(*link, shard.nodes[index - 1].next);
+  uint32_t *link = &chain_of(shard, shard.nodes[index - 1].entry.begin);
+  while (*link != index) link = &shard.nodes[*link - 1].next;
+  store(*link, shard.nodes[index - 1].next);
+}
+
+// Puts one more bucket to use, and into it what belongs there of the one that had it so far.
+void widen(Shard &shard) {
+  const uint32_t added = shard.width;
+  if (added == kFirstBuckets) {
+    auto *buckets = static_cast<uint32_t *>(own_memory(kBuckets * sizeof(uint32_t)));
+    if (!buckets) return;
+    std::copy_n(shard.first_buckets, kFirstBuckets, buckets);
+    store(shard.buckets, buckets);
+  }
+  uint32_t *kept_end = &shard.buckets[added - std::bit_floor(added)], *moved_end = &shard.buckets[added];
+  store(shard.width, added + 1);
+  for (uint32_t index = *kept_end, next; index != 0; index = next) {
+    Node &node = shard.nodes[index - 1];
+    next = node.next;
+    uint32_t *&end = bucket_of(node.entry.begin, added + 1) == added ? moved_end : kept_end;
+    store(*end, index);
+    end = &node.next;
+  }
+  store(*kept_end, uint32_t{0}), store(*moved_end, uint32_t{0});
+}
+
+// All chains anew, where the lock was held when the process was forked: whoever held it is not here to end it.
+void link_all(Shard &shard) {
+  std::fill_n(shard.buckets, shard.width, 0);
+  for (uint32_t index = 1; index <= shard.used; ++index) {
+    Node &node = shard.nodes[index - 1];
+    node.next = std::exchange(chain_of(shard, node.entry.begin), index);
+  }
 }
 
 // A dead node out of its chain, 0 if none was found soon. Where entries are only added, hardly any time is lost.
@@ -109,7 +156,7 @@ uint32_t new_node(Shard &shard) {
 
 // The node of this address, live or dead; null where there is none.
 Node *find(Shard &shard, uintptr_t begin) {
-  for (uint32_t index = shard.buckets[bucket_of(begin)]; index != 0; index = shard.nodes[index - 1].next)
+  for (uint32_t index = chain_of(shard, begin); index != 0; index = shard.nodes[index - 1].next)
     if (shard.nodes[index - 1].entry.begin == begin) return &shard.nodes[index - 1];
   return nullptr;
 }
@@ -120,7 +167,8 @@ Node *find_live(Shard &shard, uintptr_t begin) {
 
 // A node for `begin`, which has none, in its chain and dead; null when there is no room.
 Node *add(Shard &shard, uintptr_t begin) {
-  uint32_t &bucket = shard.buckets[bucket_of(begin)];
+  if (shard.used > shard.width && shard.width < kBuckets) widen(shard);
+  uint32_t &bucket = chain_of(shard, begin);
   for (uint32_t index = bucket; index != 0; index = shard.nodes[index - 1].next)
     if (Node &node = shard.nodes[index - 1]; !load(node.live)) return store(node.entry.begin, begin), &node;
   uint32_t index = new_node(shard);
@@ -286,7 +334,10 @@ size_t size() {
 }
 
 void reset_locks() {
-  for (Shard &shard : shards) shard.lock.reset();
+  for (Shard &shard : shards) {
+    if (shard.lock.is_held() && shard.nodes) link_all(shard);
+    shard.lock.reset();
+  }
 }
 
 } // namespace castaway::side_table

@@ -6,8 +6,8 @@
 namespace castaway::side_table {
 
 inline constexpr size_t kShards = 64;
-inline constexpr size_t kBuckets = size_t{1} << 14; // per shard
-inline constexpr size_t kEntries = size_t{1} << 19; // per shard; 33 million in all
+inline constexpr uint32_t kFirstBuckets = 64, kBuckets = 1 << 14; // per shard, at first and at most
+inline constexpr size_t kEntries = size_t{1} << 19;               // per shard; 33 million in all
 
 // A node that was ever used stays in the chain of its entry's address, also while it is dead: most often the allocator
 // soon gives out the same address again. Whoever needs a node may take a dead one, under the lock.
@@ -20,10 +20,12 @@ struct Node {
 struct alignas(128) Shard { // a pair of lines, which processors fetch together
   SpinLock lock;
   uint32_t *buckets = nullptr; // index + 1 of the first node
+  uint32_t width = 0;          // buckets in use
   Node *nodes = nullptr;
   uint32_t used = 0;     // nodes ever handed out
   uint32_t hand = 0;     // where dead ones are looked for next
   uint32_t patience = 0; // so many nodes are handed out before they are looked for again
+  uint32_t first_buckets[kFirstBuckets] = {};
 };
 
 extern Shard shards[kShards];

@@ -127,14 +127,21 @@ TEST_F(SideTable, UsesTheRoomOfWhatWasTakenWithoutItsTraces) {
   EXPECT_EQ(side_table::size(), used);
 }
 
+// Entries of so many blocks anywhere.
+std::map<uintptr_t, SideEntry> make_entries(size_t count) {
+  std::mt19937_64 random(1);
+  std::map<uintptr_t, SideEntry> made;
+  while (made.size() < count) {
+    uintptr_t begin = (random() >> 20 << 4) + 16;
+    made[begin] = {begin, random(), random(), {1}, false, false, 0};
+  }
+  return made;
+}
+
 // 100000 blocks anywhere: thousands of them share their bucket with others.
 TEST_F(SideTable, LosesNoneOfTheOthersInABucket) {
-  std::mt19937_64 random(1);
-  std::map<uintptr_t, SideEntry> kept;
-  while (kept.size() < 100000) {
-    uintptr_t begin = (random() >> 20 << 4) + 16;
-    kept[begin] = {begin, random(), random(), {1}, false, false, 0};
-  }
+  std::mt19937_64 random(2);
+  std::map<uintptr_t, SideEntry> kept = make_entries(100000);
   for (const auto &[begin, entry] : kept) ASSERT_TRUE(side_table::put(entry));
   std::erase_if(kept, [&](const auto &known) {
     bool goes = random() % 2;
@@ -205,6 +212,38 @@ TEST_F(SideTable, GivesUpOnALockThatIsHeldAndGoesOnAfterReset) {
   side_table::reset_locks();
   EXPECT_TRUE(side_table::put(entry));
   EXPECT_EQ(side_table::take(kHeap), entry);
+}
+
+// As many buckets as nodes, but for the first ones: so no chain is long.
+TEST_F(SideTable, UsesAsManyBucketsAsItNeeds) {
+  for (const auto &[begin, entry] : make_entries(100000)) ASSERT_TRUE(side_table::put(entry));
+  for (auto &shard : side_table::shards) {
+    EXPECT_GE(shard.width + 1, std::min(shard.used, side_table::kBuckets));
+    EXPECT_LE(shard.width, std::max(shard.used, side_table::kFirstBuckets));
+    std::vector<bool> seen(shard.used);
+    for (uint32_t i = 0; i < shard.width; ++i) {
+      uint32_t length = 0;
+      for (uint32_t index = shard.buckets[i]; index != 0; index = shard.nodes[index - 1].next, ++length) {
+        EXPECT_FALSE(seen[index - 1]) << "in two chains";
+        seen[index - 1] = true;
+      }
+      EXPECT_LT(length, 16 * (shard.used / shard.width + 1));
+    }
+    EXPECT_EQ(std::ranges::count(seen, false), 0) << "in none";
+  }
+}
+
+// Whoever held a lock may have been about to change any chain.
+TEST_F(SideTable, FindsAllInTheChildOfAForkWhateverItsChainsWere) {
+  const std::map<uintptr_t, SideEntry> kept = make_entries(20000);
+  for (const auto &[begin, entry] : kept) ASSERT_TRUE(side_table::put(entry));
+  for (auto &shard : side_table::shards) {
+    ASSERT_TRUE(shard.lock.try_lock());
+    std::fill_n(shard.buckets, shard.width, 1);
+  }
+  side_table::reset_locks();
+  for (const auto &[begin, entry] : kept) ASSERT_EQ(side_table::get(begin), entry);
+  EXPECT_EQ(all_entries(), kept);
 }
 
 TEST_F(SideTable, SaysOfWhatItDropsWhetherItWasReported) {
