@@ -14,6 +14,7 @@
 #include "runtime/memory.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <utility>
 
@@ -73,10 +74,22 @@ SideEntry read(const SideEntry &entry) {
   return bucket < width ? bucket : bucket & mask >> 1;
 }
 
+// Of all shards.
+Node *all_nodes() {
+  static std::atomic<Node *> nodes;
+  Node *known = nodes.load(std::memory_order_acquire);
+  if (known) return known;
+  auto *fresh = static_cast<Node *>(own_memory(kShards * kEntries * sizeof(Node)));
+  // Where another thread was faster, its nodes are ours too.
+  return !fresh || nodes.compare_exchange_strong(known, fresh, std::memory_order_acq_rel) ? fresh : known;
+}
+
 [[gnu::noinline]] bool make_ready(Shard &shard) {
+  Node *nodes = all_nodes();
+  if (!nodes) return false;
   shard.buckets = shard.first_buckets, shard.width = kFirstBuckets;
-  store(shard.nodes, static_cast<Node *>(own_memory(kEntries * sizeof(Node))));
-  return shard.nodes != nullptr;
+  store(shard.nodes, nodes + (&shard - shards) * kTogether);
+  return true;
 }
 
 // The node of this address, live or dead, without the lock. Null: perhaps there is none.
@@ -87,7 +100,7 @@ SideEntry read(const SideEntry &entry) {
   uint32_t width = load(shard.width); // before the buckets, of which there may be more by then
   uint32_t index = load(load(shard.buckets)[bucket_of(begin, width)]);
   for (int i = 0; index != 0 && i < kMostSteps; ++i) {
-    Node &node = nodes[index - 1];
+    Node &node = nth_node(nodes, index - 1);
     if (load(node.entry.begin) == begin) return &node;
     index = load(node.next);
   }
@@ -96,14 +109,16 @@ SideEntry read(const SideEntry &entry) {
 
 // --- the lock is held ------------------------------------------------------------------------------------------------
 
+Node &node_at(const Shard &shard, uint32_t link) { return nth_node(shard.nodes, link - 1); }
+
 // The link that begins the chain of this address.
 uint32_t &chain_of(Shard &shard, uintptr_t begin) { return shard.buckets[bucket_of(begin, shard.width)]; }
 
 // Takes a node out of its chain.
 void unlink(Shard &shard, uint32_t index) {
-  uint32_t *link = &chain_of(shard, shard.nodes[index - 1].entry.begin);
-  while (*link != index) link = &shard.nodes[*link - 1].next;
-  store(*link, shard.nodes[index - 1].next);
+  uint32_t *link = &chain_of(shard, node_at(shard, index).entry.begin);
+  while (*link != index) link = &node_at(shard, *link).next;
+  store(*link, node_at(shard, index).next);
 }
 
 // Puts one more bucket to use, and into it what belongs there of the one that had it so far.
@@ -118,7 +133,7 @@ void widen(Shard &shard) {
   uint32_t *kept_end = &shard.buckets[added - std::bit_floor(added)], *moved_end = &shard.buckets[added];
   store(shard.width, added + 1);
   for (uint32_t index = *kept_end, next; index != 0; index = next) {
-    Node &node = shard.nodes[index - 1];
+    Node &node = node_at(shard, index);
     next = node.next;
     uint32_t *&end = bucket_of(node.entry.begin, added + 1) == added ? moved_end : kept_end;
     store(*end, index);
@@ -131,7 +146,7 @@ void widen(Shard &shard) {
 void link_all(Shard &shard) {
   std::fill_n(shard.buckets, shard.width, 0);
   for (uint32_t index = 1; index <= shard.used; ++index) {
-    Node &node = shard.nodes[index - 1];
+    Node &node = node_at(shard, index);
     node.next = std::exchange(chain_of(shard, node.entry.begin), index);
   }
 }
@@ -143,7 +158,7 @@ uint32_t reclaim(Shard &shard) {
   for (uint32_t i = 0; i < kProbes && i < shard.used; ++i) {
     if (shard.hand >= shard.used) shard.hand = 0;
     uint32_t index = ++shard.hand;
-    if (!load(shard.nodes[index - 1].live)) return unlink(shard, index), index;
+    if (!load(node_at(shard, index).live)) return unlink(shard, index), index;
   }
   shard.patience = kPatience;
   return 0;
@@ -156,8 +171,8 @@ uint32_t new_node(Shard &shard) {
 
 // The node of this address, live or dead; null where there is none.
 Node *find(Shard &shard, uintptr_t begin) {
-  for (uint32_t index = chain_of(shard, begin); index != 0; index = shard.nodes[index - 1].next)
-    if (shard.nodes[index - 1].entry.begin == begin) return &shard.nodes[index - 1];
+  for (uint32_t index = chain_of(shard, begin); index != 0; index = node_at(shard, index).next)
+    if (node_at(shard, index).entry.begin == begin) return &node_at(shard, index);
   return nullptr;
 }
 Node *find_live(Shard &shard, uintptr_t begin) {
@@ -169,11 +184,11 @@ Node *find_live(Shard &shard, uintptr_t begin) {
 Node *add(Shard &shard, uintptr_t begin) {
   if (shard.used > shard.width && shard.width < kBuckets) widen(shard);
   uint32_t &bucket = chain_of(shard, begin);
-  for (uint32_t index = bucket; index != 0; index = shard.nodes[index - 1].next)
-    if (Node &node = shard.nodes[index - 1]; !load(node.live)) return store(node.entry.begin, begin), &node;
+  for (uint32_t index = bucket; index != 0; index = node_at(shard, index).next)
+    if (Node &node = node_at(shard, index); !load(node.live)) return store(node.entry.begin, begin), &node;
   uint32_t index = new_node(shard);
   if (index == 0) return nullptr;
-  Node &node = shard.nodes[index - 1];
+  Node &node = node_at(shard, index);
   store(node.entry.begin, begin);
   store(node.next, bucket);
   store(bucket, index);
@@ -288,7 +303,7 @@ bool mark_settled(uintptr_t begin) { return mark_watched(begin, SideEntry::kSett
 void unsettle_all() {
   for (Shard &shard : shards)
     for (uint32_t i = 0; i < load(shard.used); ++i)
-      __atomic_fetch_and(&load(shard.nodes)[i].entry.marks, static_cast<uint8_t>(~SideEntry::kSettled),
+      __atomic_fetch_and(&nth_node(load(shard.nodes), i).entry.marks, static_cast<uint8_t>(~SideEntry::kSettled),
                          __ATOMIC_RELAXED);
 }
 
@@ -335,7 +350,8 @@ size_t size() {
 
 void reset_locks() {
   for (Shard &shard : shards) {
-    if (shard.lock.is_held() && shard.nodes) link_all(shard);
+    if (!shard.lock.is_held()) continue; // and no page is written
+    if (shard.nodes) link_all(shard);
     shard.lock.reset();
   }
 }

@@ -223,7 +223,8 @@ TEST_F(SideTable, UsesAsManyBucketsAsItNeeds) {
     std::vector<bool> seen(shard.used);
     for (uint32_t i = 0; i < shard.width; ++i) {
       uint32_t length = 0;
-      for (uint32_t index = shard.buckets[i]; index != 0; index = shard.nodes[index - 1].next, ++length) {
+      for (uint32_t index = shard.buckets[i]; index != 0;
+           index = side_table::nth_node(shard.nodes, index - 1).next, ++length) {
         EXPECT_FALSE(seen[index - 1]) << "in two chains";
         seen[index - 1] = true;
       }
