@@ -62,7 +62,7 @@ inline bool ready() { return __builtin_expect(hot.malloc != nullptr, 1) || resol
   return !block || note_plain(block, size) ? block : note_slowly(block, size, CALLER);
 }
 
-// And here.
+// A longer one than the codes of small ones say; in the same way.
 [[gnu::noinline, gnu::hot]] void *malloc_large(size_t size) {
   if (size <= HeapMap::kSmallBytes) __builtin_unreachable(); // malloc() has asked
   if (sampling::large_are_dense()) return malloc_unusual(size, CALLER);

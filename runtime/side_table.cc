@@ -21,6 +21,7 @@
 namespace castaway::side_table {
 
 Shard shards[kShards];
+std::atomic<Node *> regions[kEntries / kInRegion];
 
 namespace {
 [[gnu::always_inline]] inline uint64_t hash(uint64_t number) { return number * 0x9e3779b97f4a7c15u; }
@@ -74,33 +75,20 @@ SideEntry read(const SideEntry &entry) {
   return bucket < width ? bucket : bucket & mask >> 1;
 }
 
-// Of all shards.
-Node *all_nodes() {
-  static std::atomic<Node *> nodes;
-  Node *known = nodes.load(std::memory_order_acquire);
-  if (known) return known;
-  auto *fresh = static_cast<Node *>(own_memory(kShards * kEntries * sizeof(Node)));
-  // Where another thread was faster, its nodes are ours too.
-  return !fresh || nodes.compare_exchange_strong(known, fresh, std::memory_order_acq_rel) ? fresh : known;
-}
-
-[[gnu::noinline]] bool make_ready(Shard &shard) {
-  Node *nodes = all_nodes();
-  if (!nodes) return false;
-  shard.buckets = shard.first_buckets, shard.width = kFirstBuckets;
-  store(shard.nodes, nodes + (&shard - shards) * kTogether);
-  return true;
+void make_ready(Shard &shard) {
+  shard.buckets = shard.first_buckets;
+  shard.place = static_cast<uint32_t>(&shard - shards) * kTogether;
+  store(shard.width, kFirstBuckets);
 }
 
 // The node of this address, live or dead, without the lock. Null: perhaps there is none.
 [[gnu::always_inline]] inline Node *find_soon(const Shard &shard, uintptr_t begin) {
-  constexpr int kMostSteps = 64; // a chain that is being changed could lead in a circle
-  Node *nodes = load(shard.nodes);
-  if (!nodes) return nullptr;
+  constexpr int kMostSteps = 64;      // a chain that is being changed could lead in a circle
   uint32_t width = load(shard.width); // before the buckets, of which there may be more by then
+  if (width == 0) return nullptr;
   uint32_t index = load(load(shard.buckets)[bucket_of(begin, width)]);
   for (int i = 0; index != 0 && i < kMostSteps; ++i) {
-    Node &node = nth_node(nodes, index - 1);
+    Node &node = nth_node(shard, index - 1);
     if (load(node.entry.begin) == begin) return &node;
     index = load(node.next);
   }
@@ -109,7 +97,7 @@ Node *all_nodes() {
 
 // --- the lock is held ------------------------------------------------------------------------------------------------
 
-Node &node_at(const Shard &shard, uint32_t link) { return nth_node(shard.nodes, link - 1); }
+Node &node_at(const Shard &shard, uint32_t link) { return nth_node(shard, link - 1); }
 
 // The link that begins the chain of this address.
 uint32_t &chain_of(Shard &shard, uintptr_t begin) { return shard.buckets[bucket_of(begin, shard.width)]; }
@@ -164,9 +152,23 @@ uint32_t reclaim(Shard &shard) {
   return 0;
 }
 
+// One that two shards made at once would be there twice.
+SpinLock region_lock;
+
+// Whether there is memory for the node of this number.
+bool has_region(uint32_t number) {
+  std::atomic<Node *> &region = regions[number / kInRegion];
+  if (region.load(std::memory_order_acquire)) return true;
+  SpinGuard guard(region_lock);
+  if (!guard) return false;
+  if (!region.load(std::memory_order_relaxed))
+    region.store(static_cast<Node *>(own_memory(kShards * kInRegion * sizeof(Node))), std::memory_order_release);
+  return region.load(std::memory_order_relaxed) != nullptr;
+}
+
 uint32_t new_node(Shard &shard) {
   if (uint32_t index = reclaim(shard)) return index;
-  return shard.used < kEntries ? ++shard.used : 0;
+  return shard.used < kEntries && has_region(shard.used) ? ++shard.used : 0;
 }
 
 // The node of this address, live or dead; null where there is none.
@@ -176,7 +178,7 @@ Node *find(Shard &shard, uintptr_t begin) {
   return nullptr;
 }
 Node *find_live(Shard &shard, uintptr_t begin) {
-  Node *node = shard.nodes ? find(shard, begin) : nullptr;
+  Node *node = shard.width != 0 ? find(shard, begin) : nullptr;
   return node && load(node->live) ? node : nullptr;
 }
 
@@ -196,7 +198,7 @@ Node *add(Shard &shard, uintptr_t begin) {
 }
 
 [[gnu::noinline]] Node *node_for(Shard &shard, uintptr_t begin) {
-  if (__builtin_expect(!shard.nodes, 0) && !make_ready(shard)) return nullptr;
+  if (__builtin_expect(shard.width == 0, 0)) make_ready(shard);
   Node *node = find(shard, begin);
   return node ? node : add(shard, begin);
 }
@@ -303,8 +305,7 @@ bool mark_settled(uintptr_t begin) { return mark_watched(begin, SideEntry::kSett
 void unsettle_all() {
   for (Shard &shard : shards)
     for (uint32_t i = 0; i < load(shard.used); ++i)
-      __atomic_fetch_and(&nth_node(load(shard.nodes), i).entry.marks, static_cast<uint8_t>(~SideEntry::kSettled),
-                         __ATOMIC_RELAXED);
+      __atomic_fetch_and(&nth_node(shard, i).entry.marks, static_cast<uint8_t>(~SideEntry::kSettled), __ATOMIC_RELAXED);
 }
 
 bool mark_ignored(uintptr_t begin, uint64_t size) {
@@ -351,9 +352,10 @@ size_t size() {
 void reset_locks() {
   for (Shard &shard : shards) {
     if (!shard.lock.is_held()) continue; // and no page is written
-    if (shard.nodes) link_all(shard);
+    if (shard.width != 0) link_all(shard);
     shard.lock.reset();
   }
+  if (region_lock.is_held()) region_lock.reset();
 }
 
 } // namespace castaway::side_table

@@ -3,12 +3,15 @@
 
 #include "runtime/spin_lock.h"
 
+#include <atomic>
+
 namespace castaway::side_table {
 
 inline constexpr size_t kShards = 64;
 inline constexpr uint32_t kFirstBuckets = 64, kBuckets = 1 << 14; // per shard, at first and at most
 inline constexpr uint32_t kEntries = 1 << 19;                     // per shard; 33 million in all
 inline constexpr uint32_t kTogether = 64;                         // nodes of a shard that lie together
+inline constexpr uint32_t kInRegion = 1 << 13;                    // nodes of a shard in a region
 
 // A node that was ever used stays in the chain of its entry's address, also while it is dead: most often the allocator
 // soon gives out the same address again. Whoever needs a node may take a dead one, under the lock.
@@ -21,8 +24,8 @@ struct Node {
 struct alignas(128) Shard { // a pair of lines, which processors fetch together
   SpinLock lock;
   uint32_t *buckets = nullptr; // index + 1 of the first node
-  uint32_t width = 0;          // buckets in use
-  Node *nodes = nullptr;       // the first one; see nth_node()
+  uint32_t width = 0;          // buckets in use; 0 at first
+  uint32_t place = 0;          // in a region, of its first node
   uint32_t used = 0;           // nodes ever handed out
   uint32_t hand = 0;           // where dead ones are looked for next
   uint32_t patience = 0;       // so many nodes are handed out before they are looked for again
@@ -32,16 +35,21 @@ struct alignas(128) Shard { // a pair of lines, which processors fetch together
 extern Shard shards[kShards];
 Shard &shard_of(uintptr_t begin);
 
-// The shards take turns in one array, kTogether nodes each: so that few nodes are on few pages, and these in one page
-// table.
-[[gnu::always_inline]] inline Node &nth_node(Node *nodes, uint32_t index) {
-  return nodes[size_t{index / kTogether} * kTogether * kShards + index % kTogether];
+// Memory for nodes, null where none of that number was ever used. In a region the shards take turns, kTogether nodes
+// each: so that few nodes are on few pages, and these in one page table.
+extern std::atomic<Node *> regions[kEntries / kInRegion];
+
+// Of one that was handed out.
+[[gnu::always_inline]] inline Node &nth_node(const Shard &shard, uint32_t index) {
+  Node *region = regions[index / kInRegion].load(std::memory_order_acquire);
+  uint32_t turn = index % kInRegion / kTogether;
+  return region[turn * kShards * kTogether + shard.place + index % kTogether];
 }
 
 template <typename Visit> void for_each(Visit visit) {
   for (const Shard &shard : shards)
     for (uint32_t i = 0; i < shard.used; ++i)
-      if (const Node &node = nth_node(shard.nodes, i); node.live) visit(node.entry);
+      if (const Node &node = nth_node(shard, i); node.live) visit(node.entry);
 }
 
 } // namespace castaway::side_table

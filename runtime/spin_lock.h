@@ -22,6 +22,7 @@ public:
     return false;
   }
   void unlock() { held_.store(false, std::memory_order_release); }
+  // By anybody, for the child of a fork.
   bool is_held() const { return held_.load(std::memory_order_relaxed); }
   void reset() { held_.store(false, std::memory_order_relaxed); }
 

@@ -68,7 +68,7 @@ void *note_slowly(void *block, size_t size, const void *caller);
   return __builtin_expect(plain && heap_map.insert_small(reinterpret_cast<uintptr_t>(block), size), 1);
 }
 
-// The usual case of a block that is not small, or empty, and takes `cost` off: the same.
+// The same for a large block, or an empty one, of which `cost` is taken off.
 [[gnu::always_inline]] inline bool note_large(void *block, size_t size, uint64_t cost) {
   bool plain = (this_thread.sampler.until_sample -= static_cast<int64_t>(cost)) >= 0;
   return __builtin_expect(plain && heap_map.insert_present(reinterpret_cast<uintptr_t>(block), size), 1);

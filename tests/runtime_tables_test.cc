@@ -224,7 +224,7 @@ TEST_F(SideTable, UsesAsManyBucketsAsItNeeds) {
     for (uint32_t i = 0; i < shard.width; ++i) {
       uint32_t length = 0;
       for (uint32_t index = shard.buckets[i]; index != 0;
-           index = side_table::nth_node(shard.nodes, index - 1).next, ++length) {
+           index = side_table::nth_node(shard, index - 1).next, ++length) {
         EXPECT_FALSE(seen[index - 1]) << "in two chains";
         seen[index - 1] = true;
       }

@@ -111,7 +111,7 @@ TEST(HookCost, InInstructions) {
 // Where every stack is recorded, a thread finds its last ones again whatever came between.
 TEST(HookCost, OfRecordedCallsFromOnePlaceAfterTheOther) {
   Stepped program("1", "places");
-  for (const Cost &cost : {Cost{"the same", 376}, {"as high", 505}, {"deeper", 457}, {"the first again", 421}}) {
+  for (const Cost &cost : {Cost{"the same", 382}, {"as high", 511}, {"deeper", 463}, {"the first again", 427}}) {
     ASSERT_TRUE(program.run_to_mark()) << cost.call;
     int count = program.step_to_mark();
     EXPECT_GT(count, 100) << cost.call;
