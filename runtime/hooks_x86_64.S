@@ -57,15 +57,15 @@ malloc: .cfi_startproc
         leal    0x8011(%rcx,%rsi), %esi
         movw    %si, (%rdi,%rdx)
 .Ldone: ret
+.Lunusual:                              // near, for a short jump
+        movq    (%rsp), %rsi
+        jmp     _ZN8castaway14malloc_unusualEmPKv
 .Lother:
         cmpq    $16, %rdi               // HeapMap::kGranule
         jbe     .Lshort
         jmp     _ZN8castaway12malloc_largeEm
 .Lshort:
         jmp     _ZN8castaway12malloc_shortEm
-.Lunusual:
-        movq    (%rsp), %rsi
-        jmp     _ZN8castaway14malloc_unusualEmPKv
 .Lrarely:
         movq    %rax, %rdi
         movq    (%rsp), %rdx

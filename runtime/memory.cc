@@ -25,10 +25,13 @@ std::atomic<size_t> region_count;
 
 void *map_own(size_t size, int kind) {
   size = (size + kPage - 1) & ~(kPage - 1);
-  size_t slot = region_count.fetch_add(1, std::memory_order_relaxed);
-  if (slot >= kOwnRegions) return region_count.store(kOwnRegions, std::memory_order_relaxed), nullptr;
   void *memory = sys::map_memory(size, kind);
-  if (!memory) return nullptr; // the slot stays empty
+  if (!memory) return nullptr;
+  size_t slot = region_count.fetch_add(1, std::memory_order_relaxed);
+  if (slot >= kOwnRegions) {
+    region_count.store(kOwnRegions, std::memory_order_relaxed);
+    return sys::unmap_memory(memory, size), nullptr;
+  }
   uintptr_t begin = reinterpret_cast<uintptr_t>(memory);
   regions[slot].begin.store(begin, std::memory_order_relaxed);
   regions[slot].end.store(begin + size, std::memory_order_release);

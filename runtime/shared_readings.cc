@@ -39,15 +39,6 @@ void SharedReadings::add(uint64_t mapped_now, uint64_t present, uint64_t now_ns)
   *this = {now_ns, mapped_now, cost, spent_ns + cost};
 }
 
-uint64_t FamilyReadings::cost_of(uint64_t mapped) const {
-  return mapped_.load(std::memory_order_relaxed) == mapped ? cost_ns_.load(std::memory_order_relaxed) : 0;
-}
-
-void FamilyReadings::note(uint64_t mapped, uint64_t cost_ns) {
-  mapped_.store(mapped, std::memory_order_relaxed);
-  cost_ns_.store(cost_ns, std::memory_order_relaxed);
-}
-
 bool FamilyReadings::take(uint64_t cost_ns, uint64_t now_ns, uint64_t processors) {
   uint64_t time = family_time(cost_ns, processors), most = family_time(kFamilyAtOnce, processors);
   uint64_t full = full_ns_.load(std::memory_order_relaxed);

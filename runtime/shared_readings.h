@@ -44,15 +44,11 @@ struct SharedReadings {
 // algorithm keeps it, ITU-T I.371: one word for the time at which it is full again). Lock-free.
 class FamilyReadings {
 public:
-  // What a reading takes of memory of which so much is mapped, as one of them has found out lately; 0: none has.
-  uint64_t cost_of(uint64_t mapped) const;
-  void note(uint64_t mapped, uint64_t cost_ns);
   // Takes what a reading will cost; false: it has to wait. `processors`: that the caller may use.
   bool take(uint64_t cost_ns, uint64_t now_ns, uint64_t processors);
 
 private:
   std::atomic<uint64_t> full_ns_{0};
-  std::atomic<uint64_t> mapped_{0}, cost_ns_{0}; // read in between, they are of two readings: that is no harm
 };
 
 // Of this process' family; null where there is no memory for it: then each process only keeps to its own time. Any

@@ -102,11 +102,22 @@ Node &node_at(const Shard &shard, uint32_t link) { return nth_node(shard, link -
 // The link that begins the chain of this address.
 uint32_t &chain_of(Shard &shard, uintptr_t begin) { return shard.buckets[bucket_of(begin, shard.width)]; }
 
+// The link, in the chain of this address, that leads to the first node that is wanted; null where none is.
+template <typename Wanted> uint32_t *find_link(Shard &shard, uintptr_t begin, Wanted is_wanted) {
+  uint32_t *link = &chain_of(shard, begin);
+  for (uint32_t left = shard.used; *link != 0 && left > 0; --left) { // no more than there are: see link_all()
+    Node &node = node_at(shard, *link);
+    if (is_wanted(node)) return link;
+    link = &node.next;
+  }
+  return nullptr;
+}
+
 // Takes a node out of its chain.
 void unlink(Shard &shard, uint32_t index) {
-  uint32_t *link = &chain_of(shard, node_at(shard, index).entry.begin);
-  while (*link != index) link = &node_at(shard, *link).next;
-  store(*link, node_at(shard, index).next);
+  Node &node = node_at(shard, index);
+  uint32_t *link = find_link(shard, node.entry.begin, [&](const Node &each) { return &each == &node; });
+  if (link) store(*link, node.next);
 }
 
 // Puts one more bucket to use, and into it what belongs there of the one that had it so far.
@@ -130,7 +141,9 @@ void widen(Shard &shard) {
   store(*kept_end, uint32_t{0}), store(*moved_end, uint32_t{0});
 }
 
-// All chains anew, where the lock was held when the process was forked: whoever held it is not here to end it.
+// All chains anew, where the lock was held when the process was forked: whoever held it is not here to go on. Unless it
+// was this very thread, and a signal handler forked: then it goes on with what it knew, and a chain may become too
+// short, or a circle, which nobody may follow for ever.
 void link_all(Shard &shard) {
   std::fill_n(shard.buckets, shard.width, 0);
   for (uint32_t index = 1; index <= shard.used; ++index) {
@@ -161,21 +174,24 @@ bool has_region(uint32_t number) {
   if (region.load(std::memory_order_acquire)) return true;
   SpinGuard guard(region_lock);
   if (!guard) return false;
-  if (!region.load(std::memory_order_relaxed))
-    region.store(static_cast<Node *>(own_memory(kShards * kInRegion * sizeof(Node))), std::memory_order_release);
-  return region.load(std::memory_order_relaxed) != nullptr;
+  if (region.load(std::memory_order_relaxed)) return true;
+  auto *fresh = static_cast<Node *>(own_memory(kShards * kInRegion * sizeof(Node)));
+  region.store(fresh, std::memory_order_release);
+  return fresh != nullptr;
 }
 
 uint32_t new_node(Shard &shard) {
   if (uint32_t index = reclaim(shard)) return index;
-  return shard.used < kEntries && has_region(shard.used) ? ++shard.used : 0;
+  if (shard.used == kEntries) return 0;
+  if (!has_region(shard.used)) return shard.patience = 0; // dead ones are all there is
+  store(shard.used, shard.used + 1);
+  return shard.used;
 }
 
 // The node of this address, live or dead; null where there is none.
 Node *find(Shard &shard, uintptr_t begin) {
-  for (uint32_t index = chain_of(shard, begin); index != 0; index = node_at(shard, index).next)
-    if (node_at(shard, index).entry.begin == begin) return &node_at(shard, index);
-  return nullptr;
+  uint32_t *link = find_link(shard, begin, [&](const Node &node) { return node.entry.begin == begin; });
+  return link ? &node_at(shard, *link) : nullptr;
 }
 Node *find_live(Shard &shard, uintptr_t begin) {
   Node *node = shard.width != 0 ? find(shard, begin) : nullptr;
@@ -185,13 +201,13 @@ Node *find_live(Shard &shard, uintptr_t begin) {
 // A node for `begin`, which has none, in its chain and dead; null when there is no room.
 Node *add(Shard &shard, uintptr_t begin) {
   if (shard.used > shard.width && shard.width < kBuckets) widen(shard);
-  uint32_t &bucket = chain_of(shard, begin);
-  for (uint32_t index = bucket; index != 0; index = node_at(shard, index).next)
-    if (Node &node = node_at(shard, index); !load(node.live)) return store(node.entry.begin, begin), &node;
-  uint32_t index = new_node(shard);
+  const uint32_t *dead = find_link(shard, begin, [](const Node &node) { return !load(node.live); });
+  uint32_t index = dead ? *dead : new_node(shard);
   if (index == 0) return nullptr;
   Node &node = node_at(shard, index);
   store(node.entry.begin, begin);
+  if (dead) return &node;
+  uint32_t &bucket = chain_of(shard, begin);
   store(node.next, bucket);
   store(bucket, index);
   return &node;

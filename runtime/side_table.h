@@ -5,8 +5,8 @@
 // its end refutes the report.
 //
 // HOOK context, thread-safe. What adds to the table takes the spin lock of a shard; what takes an entry out, as each
-// free of a flagged block does, needs none. Entries are kept in memory that is reserved once, some ten times what the
-// default sampling needs; when it is full, or a lock cannot be had, the block just stays without an entry.
+// free of a flagged block does, needs none. There is room for some ten times what the default sampling needs; when it
+// is full, or there is no memory, or a lock cannot be had, the block just stays without an entry.
 //
 // A block belongs to one thread at a time, and only that thread puts or takes its entry; the agent may mark it
 // meanwhile. An entry counts while the heap map has its block flagged: it is put before the flag is set, and taken

@@ -295,27 +295,16 @@ bool Snapshot::is_asked() const {
   return safepoint_.trigger != Trigger::periodic || safepoint_.question.address || safepoint_.question.tid;
 }
 
-// The family's readings, for one that is bound by them.
-FamilyReadings *Snapshot::family() const { return safepoint_.forked ? family_readings() : nullptr; }
-
-// What it takes to read that much: as the last reading did, this process' or any of the family's.
-uint64_t Snapshot::cost_of_late(uint64_t bytes) const {
-  if (readings_.know(bytes)) return readings_.cost_ns;
-  if (uint64_t known = family() ? family()->cost_of(bytes) : 0) return known;
-  uint64_t estimate = cost_of_reading(bytes, finder_->estimate_late_present());
-  if (family()) family()->note(bytes, estimate);
-  return estimate;
-}
-
 // Whether late roots may be read, and then it is noted that they are: should this process not live to its end. Whoever
 // asks gets an answer, whatever it takes.
 bool Snapshot::begin_reading_late() {
   uint64_t bytes = finder_->late_bytes(), now = safepoint_.stopped_ns;
   if (bytes == 0) return true;
   if (!is_asked()) {
-    uint64_t expected = cost_of_late(bytes);
-    if (!readings_.allow(expected, now) || (family() && !family()->take(expected, now, sys::processors())))
-      return false;
+    uint64_t expected =
+        readings_.know(bytes) ? readings_.cost_ns : cost_of_reading(bytes, finder_->estimate_late_present());
+    FamilyReadings *family = safepoint_.forked ? family_readings() : nullptr;
+    if (!readings_.allow(expected, now) || (family && !family->take(expected, now, sys::processors()))) return false;
   }
   SharedReadings begun = readings_;
   begun.add(bytes, bytes, now);
@@ -510,10 +499,8 @@ void Snapshot::update_history() {
       ++refuted_threads_;
   next.blocks = judge_blocks();
   refuted_threads_ += history_.header.refuted_threads;
-  if (finder_->late_bytes() != 0 && !finder_->has_late()) {
+  if (finder_->late_bytes() != 0 && !finder_->has_late())
     readings_.add(finder_->late_bytes(), finder_->late_present(), safepoint_.stopped_ns);
-    if (family()) family()->note(readings_.mapped, readings_.cost_ns);
-  }
   next.header = {.magic = 0,
                  .threads = 0,
                  .blocks = 0,

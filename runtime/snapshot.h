@@ -62,8 +62,6 @@ private:
   void collect_registers(ThreadImage &image, const StoppedThread &stopped);
   void find_roots();
   bool is_asked() const;
-  FamilyReadings *family() const;
-  uint64_t cost_of_late(uint64_t bytes) const;
   bool begin_reading_late();
   bool may_spare_late() const;
   LateAnswer bring(std::span<const Range> &found) override;

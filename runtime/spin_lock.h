@@ -1,8 +1,8 @@
-// A lock for a few instructions, for HOOK context.
+// A lock for a few instructions, or a rare call of mmap(2), for HOOK context.
 //
 // No futex: the target's threads must never be seen to wait on us. The holder runs no foreign code; it can lose the
 // processor, so waiting is bounded, and whoever calls try_lock has an answer for "no". After fork the child resets
-// every lock: another thread may have held it.
+// each lock that is held: by another thread, as a rule.
 #pragma once
 
 #include "runtime/arch.h"

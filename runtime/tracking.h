@@ -48,10 +48,10 @@ void give_up(Trouble trouble);
 void disable_here();
 void enable_here();
 
-// For what note_plain() or note_large() refused, or must not see; returns `block`, so that nothing of it has to be kept
-// meanwhile.
+// For what note_plain() or note_large() has refused, having taken its cost off; returns `block`, so that nothing of it
+// has to be kept meanwhile.
 void *note_rarely(void *block, size_t size, const void *caller);
-// The same for a small block; a large one may be of the usual case yet.
+// The same for what only note_plain() has refused, or none of them was to see: takes off what a large block costs.
 void *note_slowly(void *block, size_t size, const void *caller);
 
 [[gnu::always_inline]] inline bool is_slow_caller(const void *caller) {

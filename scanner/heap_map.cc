@@ -33,8 +33,9 @@ bool HeapMap::set_flag(uintptr_t begin, size_t size) {
   uint8_t expected = *holder;
   if (expected < kContinuation) return false; // freed since
   uint8_t desired = static_cast<uint8_t>(expected | bit);
-  // erase_plain() leaves the continuation as it was: the first byte tells whether the block was freed meanwhile, and
-  // then a flag behind it does no harm, as the next block's bytes are written whole.
+  // The short ways to erase leave the continuation as it was: the first byte tells whether the block was freed
+  // meanwhile, and then a flag behind it does no harm: it makes no start of a byte, and a block that needs the byte
+  // writes it whole.
   return __atomic_compare_exchange_n(holder, &expected, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED) &&
          __atomic_load_n(code, __ATOMIC_SEQ_CST) != 0;
 }

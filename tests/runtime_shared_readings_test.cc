@@ -110,17 +110,6 @@ TEST(FamilyReadings, TakeAFortiethOfASecondAndThenAThousandthOfAllProcessors) {
   EXPECT_NEAR(readings_of_family(on_many, 10 * kMillisecond, 16, 100), 2 + 160, 1);
 }
 
-// Whoever joins a family need not look what there is of the memory.
-TEST(FamilyReadings, AreKnownToAll) {
-  FamilyReadings family;
-  EXPECT_EQ(family.cost_of(kGiB), 0u);
-  family.note(kGiB, 7 * kMillisecond);
-  EXPECT_EQ(family.cost_of(kGiB), 7 * kMillisecond);
-  EXPECT_EQ(family.cost_of(2 * kGiB), 0u) << "of other memory it says nothing";
-  family.note(2 * kGiB, kSecond);
-  EXPECT_EQ(family.cost_of(2 * kGiB), kSecond);
-}
-
 TEST(FamilyReadings, ThatAreLongAreMadeUpFor) {
   FamilyReadings family;
   EXPECT_TRUE(family.take(3 * kSecond, kStart, 1));

@@ -14,6 +14,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <sys/mman.h>
 #include <thread>
 #include <vector>
 
@@ -232,6 +233,36 @@ TEST_F(SideTable, UsesAsManyBucketsAsItNeeds) {
     }
     EXPECT_EQ(std::ranges::count(seen, false), 0) << "in none";
   }
+}
+
+// So that a few hundred are on few pages.
+TEST_F(SideTable, KeepsTheFirstNodesOfAllShardsTogether) {
+  ASSERT_TRUE(side_table::put({kHeap, 100, 0, {7}, false, false, 0}));
+  auto [first, last] = std::pair(UINTPTR_MAX, uintptr_t{0});
+  std::set<const void *> nodes;
+  for (auto &shard : side_table::shards) {
+    ASSERT_TRUE(side_table::put({kHeap + nodes.size() * 4096, 100, 0, {7}, false, false, 0}));
+    if (shard.width == 0) continue; // none of these blocks is its own
+    for (uint32_t i = 0; i < side_table::kTogether; ++i) {
+      const auto *node = &side_table::nth_node(shard, i);
+      EXPECT_TRUE(nodes.insert(node).second) << "another one's";
+      first = std::min(first, reinterpret_cast<uintptr_t>(node));
+      last = std::max(last, reinterpret_cast<uintptr_t>(node));
+    }
+  }
+  EXPECT_LT(last - first, side_table::kShards * side_table::kTogether * sizeof(side_table::Node));
+}
+
+// In the child of a fork: each page that it writes to is copied.
+TEST_F(SideTable, WritesToNoLockThatIsFree) {
+  ASSERT_TRUE(side_table::put({kHeap, 100, 0, {7}, false, false, 0}));
+  constexpr uintptr_t kPage = 4096;
+  auto begin = (reinterpret_cast<uintptr_t>(std::begin(side_table::shards)) + kPage - 1) & ~(kPage - 1);
+  auto end = reinterpret_cast<uintptr_t>(std::end(side_table::shards)) & ~(kPage - 1);
+  ASSERT_LT(begin, end);
+  ASSERT_EQ(mprotect(reinterpret_cast<void *>(begin), end - begin, PROT_READ), 0);
+  side_table::reset_locks();
+  ASSERT_EQ(mprotect(reinterpret_cast<void *>(begin), end - begin, PROT_READ | PROT_WRITE), 0);
 }
 
 // Whoever held a lock may have been about to change any chain.

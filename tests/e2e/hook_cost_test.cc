@@ -4,7 +4,9 @@
 
 #include <csignal>
 #include <gtest/gtest.h>
+#include <set>
 #include <sstream>
+#include <string_view>
 #include <sys/ptrace.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -28,6 +30,9 @@ const Cost kCosts[] = {{"malloc(8)", 38},      {"free of 8", 21},
                        {"free(nullptr)", 14},  {"the first malloc_usable_size of 64", 51},
                        {"the next", 42},       {"the first malloc_usable_size of 100000", 136},
                        {"its next", 99}};
+
+// A malloc_usable_size of a large block leads elsewhere.
+constexpr std::string_view kLastOnThePage = "the next";
 
 class Stepped {
 public:
@@ -62,13 +67,18 @@ public:
     find_library();
     int count = 0;
     while (!at_mark()) {
-      count += library_begin_ <= rip() && rip() < library_end_;
+      const bool inside = library_begin_ <= rip() && rip() < library_end_;
+      count += inside;
+      if (inside) pages_.insert(rip() / 4096);
       ptrace(PTRACE_SINGLESTEP, pid_, nullptr, nullptr);
       if (!stop()) break;
     }
     run_to_mark();
     return count;
   }
+
+  // On which the library's instructions were that were counted so far.
+  size_t pages() const { return pages_.size(); }
 
 private:
   bool stop() {
@@ -95,6 +105,7 @@ private:
 
   pid_t pid_;
   unsigned long library_begin_ = 0, library_end_ = 0;
+  std::set<unsigned long> pages_;
 };
 
 TEST(HookCost, InInstructions) {
@@ -105,6 +116,17 @@ TEST(HookCost, InInstructions) {
     EXPECT_GT(count, 5) << cost.call;
     EXPECT_LE(count, cost.most) << cost.call;
     RecordProperty(cost.call, count);
+  }
+}
+
+// A program that does much else has none of it in the TLB when it calls.
+TEST(HookCost, OnOnePageWhereNothingIsRecorded) {
+  Stepped program("1000000000000");
+  for (const Cost &cost : kCosts) {
+    ASSERT_TRUE(program.run_to_mark()) << cost.call;
+    program.step_to_mark();
+    EXPECT_EQ(program.pages(), 1u) << cost.call;
+    if (std::string_view(cost.call) == kLastOnThePage) break;
   }
 }
 

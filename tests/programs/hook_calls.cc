@@ -1,5 +1,5 @@
 // Calls whose cost in the hooks is counted, instruction by instruction: see tests/e2e/hook_cost_test.cc. Each stands
-// between two breakpoints, in the order of that test's table, and comes after others of its kind, as in a loop. With
+// between two breakpoints, in the order of that test's table, and malloc and free come after others of their kind. With
 // any argument: the same call from one place after the other.
 #include <cstdlib>
 #include <initializer_list>
