@@ -45,6 +45,7 @@ def make_rivals(build):
     every = {**quiet, "CASTAWAY_SAMPLE_BYTES": "1"}
     rivals = {
         "glibc": Rival(),
+        "hooks that do nothing": Rival([build / "lib/libbench_bare_hooks.so"]),
         "castaway": Rival([ours], quiet),
         "castaway, every stack": Rival([ours], every, slowness=20),
         "LeakSanitizer": Rival([find_lsan()], {"LSAN_OPTIONS": "leak_check_at_exit=0:exitcode=0"}, slowness=4),

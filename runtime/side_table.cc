@@ -1,4 +1,4 @@
-// The side table; see side_table.h. Chained hashing with index links, one spin lock a shard.
+// The side table; see side_table.h. Chained hashing, one spin lock a shard.
 //
 // The buckets in use grow with the nodes, one at a time (linear hashing: W. Litwin, VLDB 1980): a process of which few
 // blocks are recorded, as most are, would else have a page of buckets for every four of them, and each fork copies
@@ -68,45 +68,44 @@ SideEntry read(const SideEntry &entry) {
           .shared = load(entry.shared)};
 }
 
-// Of so many in use.
-[[gnu::always_inline]] inline uint32_t bucket_of(uintptr_t begin, uint32_t width) {
-  uint32_t mask = ~uint32_t{0} >> __builtin_clz(width - 1); // of as many bits as the last one in use has
-  uint32_t bucket = static_cast<uint32_t>(hash(begin >> 4) >> 40) & mask;
-  return bucket < width ? bucket : bucket & mask >> 1;
+// Of so many in use: the mask has as many bits as the number of the last one.
+uint64_t extent_of(uint32_t width) { return width | uint64_t{~uint32_t{0} >> __builtin_clz(width - 1)} << 32; }
+
+[[gnu::always_inline]] inline uint32_t bucket_of(uintptr_t begin, uint64_t extent) {
+  uint32_t bucket = static_cast<uint32_t>(hash(begin >> 4) >> 40) & static_cast<uint32_t>(extent >> 32);
+  return bucket < static_cast<uint32_t>(extent) ? bucket : bucket & static_cast<uint32_t>(extent >> 33);
 }
 
 void make_ready(Shard &shard) {
   shard.buckets = shard.first_buckets;
   shard.place = static_cast<uint32_t>(&shard - shards) * kTogether;
-  store(shard.width, kFirstBuckets);
+  store(shard.extent, extent_of(kFirstBuckets));
 }
 
 // The node of this address, live or dead, without the lock. Null: perhaps there is none.
 [[gnu::always_inline]] inline Node *find_soon(const Shard &shard, uintptr_t begin) {
-  constexpr int kMostSteps = 64;      // a chain that is being changed could lead in a circle
-  uint32_t width = load(shard.width); // before the buckets, of which there may be more by then
-  if (width == 0) return nullptr;
-  uint32_t index = load(load(shard.buckets)[bucket_of(begin, width)]);
-  for (int i = 0; index != 0 && i < kMostSteps; ++i) {
-    Node &node = nth_node(shard, index - 1);
+  constexpr int kMostSteps = 64;        // a chain that is being changed could lead in a circle
+  uint64_t extent = load(shard.extent); // before the buckets, of which there may be more by then
+  if (extent == 0) return nullptr;
+  Link link = load(load(shard.buckets)[bucket_of(begin, extent)]);
+  for (int i = 0; link != 0 && i < kMostSteps; ++i) {
+    Node &node = node_at(link);
     if (load(node.entry.begin) == begin) return &node;
-    index = load(node.next);
+    link = load(node.next);
   }
   return nullptr;
 }
 
 // --- the lock is held ------------------------------------------------------------------------------------------------
 
-Node &node_at(const Shard &shard, uint32_t link) { return nth_node(shard, link - 1); }
-
 // The link that begins the chain of this address.
-uint32_t &chain_of(Shard &shard, uintptr_t begin) { return shard.buckets[bucket_of(begin, shard.width)]; }
+uint32_t &chain_of(Shard &shard, uintptr_t begin) { return shard.buckets[bucket_of(begin, shard.extent)]; }
 
 // The link, in the chain of this address, that leads to the first node that is wanted; null where none is.
 template <typename Wanted> uint32_t *find_link(Shard &shard, uintptr_t begin, Wanted is_wanted) {
   uint32_t *link = &chain_of(shard, begin);
   for (uint32_t left = shard.used; *link != 0 && left > 0; --left) { // no more than there are: see link_all()
-    Node &node = node_at(shard, *link);
+    Node &node = node_at(*link);
     if (is_wanted(node)) return link;
     link = &node.next;
   }
@@ -114,15 +113,15 @@ template <typename Wanted> uint32_t *find_link(Shard &shard, uintptr_t begin, Wa
 }
 
 // Takes a node out of its chain.
-void unlink(Shard &shard, uint32_t index) {
-  Node &node = node_at(shard, index);
+void unlink(Shard &shard, Node &node) {
   uint32_t *link = find_link(shard, node.entry.begin, [&](const Node &each) { return &each == &node; });
   if (link) store(*link, node.next);
 }
 
 // Puts one more bucket to use, and into it what belongs there of the one that had it so far.
 void widen(Shard &shard) {
-  const uint32_t added = shard.width;
+  const uint32_t added = shard.width();
+  const uint64_t extent = extent_of(added + 1);
   if (added == kFirstBuckets) {
     auto *buckets = static_cast<uint32_t *>(own_memory(kBuckets * sizeof(uint32_t)));
     if (!buckets) return;
@@ -130,12 +129,12 @@ void widen(Shard &shard) {
     store(shard.buckets, buckets);
   }
   uint32_t *kept_end = &shard.buckets[added - std::bit_floor(added)], *moved_end = &shard.buckets[added];
-  store(shard.width, added + 1);
-  for (uint32_t index = *kept_end, next; index != 0; index = next) {
-    Node &node = node_at(shard, index);
+  store(shard.extent, extent);
+  for (Link link = *kept_end, next; link != 0; link = next) {
+    Node &node = node_at(link);
     next = node.next;
-    uint32_t *&end = bucket_of(node.entry.begin, added + 1) == added ? moved_end : kept_end;
-    store(*end, index);
+    uint32_t *&end = bucket_of(node.entry.begin, extent) == added ? moved_end : kept_end;
+    store(*end, link);
     end = &node.next;
   }
   store(*kept_end, uint32_t{0}), store(*moved_end, uint32_t{0});
@@ -145,21 +144,22 @@ void widen(Shard &shard) {
 // was this very thread, and a signal handler forked: then it goes on with what it knew, and a chain may become too
 // short, or a circle, which nobody may follow for ever.
 void link_all(Shard &shard) {
-  std::fill_n(shard.buckets, shard.width, 0);
-  for (uint32_t index = 1; index <= shard.used; ++index) {
-    Node &node = node_at(shard, index);
-    node.next = std::exchange(chain_of(shard, node.entry.begin), index);
+  std::fill_n(shard.buckets, shard.width(), 0);
+  for (uint32_t i = 0; i < shard.used; ++i) {
+    const Link link = link_to(shard, i);
+    Node &node = node_at(link);
+    node.next = std::exchange(chain_of(shard, node.entry.begin), link);
   }
 }
 
 // A dead node out of its chain, 0 if none was found soon. Where entries are only added, hardly any time is lost.
-uint32_t reclaim(Shard &shard) {
+Link reclaim(Shard &shard) {
   constexpr uint32_t kProbes = 16, kPatience = 8;
   if (shard.patience > 0 && shard.used < kEntries) return --shard.patience, 0;
   for (uint32_t i = 0; i < kProbes && i < shard.used; ++i) {
     if (shard.hand >= shard.used) shard.hand = 0;
-    uint32_t index = ++shard.hand;
-    if (!load(node_at(shard, index).live)) return unlink(shard, index), index;
+    const Link link = link_to(shard, shard.hand++);
+    if (Node &node = node_at(link); !load(node.live)) return unlink(shard, node), link;
   }
   shard.patience = kPatience;
   return 0;
@@ -180,41 +180,42 @@ bool has_region(uint32_t number) {
   return fresh != nullptr;
 }
 
-uint32_t new_node(Shard &shard) {
-  if (uint32_t index = reclaim(shard)) return index;
+Link new_node(Shard &shard) {
+  if (Link link = reclaim(shard)) return link;
   if (shard.used == kEntries) return 0;
   if (!has_region(shard.used)) return shard.patience = 0; // dead ones are all there is
+  const Link link = link_to(shard, shard.used);
   store(shard.used, shard.used + 1);
-  return shard.used;
+  return link;
 }
 
 // The node of this address, live or dead; null where there is none.
 Node *find(Shard &shard, uintptr_t begin) {
   uint32_t *link = find_link(shard, begin, [&](const Node &node) { return node.entry.begin == begin; });
-  return link ? &node_at(shard, *link) : nullptr;
+  return link ? &node_at(*link) : nullptr;
 }
 Node *find_live(Shard &shard, uintptr_t begin) {
-  Node *node = shard.width != 0 ? find(shard, begin) : nullptr;
+  Node *node = shard.width() != 0 ? find(shard, begin) : nullptr;
   return node && load(node->live) ? node : nullptr;
 }
 
 // A node for `begin`, which has none, in its chain and dead; null when there is no room.
 Node *add(Shard &shard, uintptr_t begin) {
-  if (shard.used > shard.width && shard.width < kBuckets) widen(shard);
+  if (shard.used > shard.width() && shard.width() < kBuckets) widen(shard);
   const uint32_t *dead = find_link(shard, begin, [](const Node &node) { return !load(node.live); });
-  uint32_t index = dead ? *dead : new_node(shard);
-  if (index == 0) return nullptr;
-  Node &node = node_at(shard, index);
+  const Link link = dead ? *dead : new_node(shard);
+  if (link == 0) return nullptr;
+  Node &node = node_at(link);
   store(node.entry.begin, begin);
   if (dead) return &node;
   uint32_t &bucket = chain_of(shard, begin);
   store(node.next, bucket);
-  store(bucket, index);
+  store(bucket, link);
   return &node;
 }
 
 [[gnu::noinline]] Node *node_for(Shard &shard, uintptr_t begin) {
-  if (__builtin_expect(shard.width == 0, 0)) make_ready(shard);
+  if (__builtin_expect(shard.width() == 0, 0)) make_ready(shard);
   Node *node = find(shard, begin);
   return node ? node : add(shard, begin);
 }
@@ -321,7 +322,8 @@ bool mark_settled(uintptr_t begin) { return mark_watched(begin, SideEntry::kSett
 void unsettle_all() {
   for (Shard &shard : shards)
     for (uint32_t i = 0; i < load(shard.used); ++i)
-      __atomic_fetch_and(&nth_node(shard, i).entry.marks, static_cast<uint8_t>(~SideEntry::kSettled), __ATOMIC_RELAXED);
+      __atomic_fetch_and(&node_at(link_to(shard, i)).entry.marks, static_cast<uint8_t>(~SideEntry::kSettled),
+                         __ATOMIC_RELAXED);
 }
 
 bool mark_ignored(uintptr_t begin, uint64_t size) {
@@ -368,7 +370,7 @@ size_t size() {
 void reset_locks() {
   for (Shard &shard : shards) {
     if (!shard.lock.is_held()) continue; // and no page is written
-    if (shard.width != 0) link_all(shard);
+    if (shard.width() != 0) link_all(shard);
     shard.lock.reset();
   }
   if (region_lock.is_held()) region_lock.reset();

@@ -17,19 +17,21 @@ inline constexpr uint32_t kInRegion = 1 << 13;                    // nodes of a 
 // soon gives out the same address again. Whoever needs a node may take a dead one, under the lock.
 struct Node {
   SideEntry entry;
-  uint32_t next; // index + 1 in the shard, of the chain
+  uint32_t next; // a Link, of the chain
   bool live;
 };
 
 struct alignas(128) Shard { // a pair of lines, which processors fetch together
   SpinLock lock;
-  uint32_t *buckets = nullptr; // index + 1 of the first node
-  uint32_t width = 0;          // buckets in use; 0 at first
-  uint32_t place = 0;          // in a region, of its first node
-  uint32_t used = 0;           // nodes ever handed out
-  uint32_t hand = 0;           // where dead ones are looked for next
-  uint32_t patience = 0;       // so many nodes are handed out before they are looked for again
+  uint32_t *buckets = nullptr; // Links to the first nodes
+  uint64_t extent = 0;   // how many buckets are in use, and a mask for their numbers in the upper half; 0 at first
+  uint32_t place = 0;    // where its turns begin
+  uint32_t used = 0;     // nodes ever handed out
+  uint32_t hand = 0;     // where dead ones are looked for next
+  uint32_t patience = 0; // so many nodes are handed out before they are looked for again
   uint32_t first_buckets[kFirstBuckets] = {};
+
+  uint32_t width() const { return static_cast<uint32_t>(extent); }
 };
 
 extern Shard shards[kShards];
@@ -37,19 +39,29 @@ Shard &shard_of(uintptr_t begin);
 
 // Memory for nodes, null where none of that number was ever used. In a region the shards take turns, kTogether nodes
 // each: so that few nodes are on few pages, and these in one page table.
+inline constexpr uint32_t kRegionNodes = kShards * kInRegion;
 extern std::atomic<Node *> regions[kEntries / kInRegion];
 
-// Of one that was handed out.
-[[gnu::always_inline]] inline Node &nth_node(const Shard &shard, uint32_t index) {
-  Node *region = regions[index / kInRegion].load(std::memory_order_acquire);
-  uint32_t turn = index % kInRegion / kTogether;
-  return region[turn * kShards * kTogether + shard.place + index % kTogether];
+// Leads to a node: where it is in all regions, + 1. 0 leads to none.
+using Link = uint32_t;
+// To the shard's node of this number, from 0 on.
+inline Link link_to(const Shard &shard, uint32_t number) {
+  uint32_t turn = number / kTogether; // regions lie one behind the other in this count
+  return turn * kShards * kTogether + shard.place + number % kTogether + 1;
+}
+// Of a node that was handed out.
+[[gnu::always_inline]] inline Node &node_at(Link link) {
+  uint32_t position = link - 1;
+  Node *region = regions[0].load(std::memory_order_acquire); // most often, and then without waiting for the link
+  if (__builtin_expect(position >= kRegionNodes, 0))
+    region = regions[position / kRegionNodes].load(std::memory_order_acquire);
+  return region[position % kRegionNodes];
 }
 
 template <typename Visit> void for_each(Visit visit) {
   for (const Shard &shard : shards)
     for (uint32_t i = 0; i < shard.used; ++i)
-      if (const Node &node = nth_node(shard, i); node.live) visit(node.entry);
+      if (const Node &node = node_at(link_to(shard, i)); node.live) visit(node.entry);
 }
 
 } // namespace castaway::side_table

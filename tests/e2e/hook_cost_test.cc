@@ -133,7 +133,7 @@ TEST(HookCost, OnOnePageWhereNothingIsRecorded) {
 // Where every stack is recorded, a thread finds its last ones again whatever came between.
 TEST(HookCost, OfRecordedCallsFromOnePlaceAfterTheOther) {
   Stepped program("1", "places");
-  for (const Cost &cost : {Cost{"the same", 382}, {"as high", 511}, {"deeper", 463}, {"the first again", 427}}) {
+  for (const Cost &cost : {Cost{"the same", 372}, {"as high", 501}, {"deeper", 453}, {"the first again", 417}}) {
     ASSERT_TRUE(program.run_to_mark()) << cost.call;
     int count = program.step_to_mark();
     EXPECT_GT(count, 100) << cost.call;
