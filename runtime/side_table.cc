@@ -78,7 +78,6 @@ uint64_t extent_of(uint32_t width) { return width | uint64_t{~uint32_t{0} >> __b
 
 void make_ready(Shard &shard) {
   shard.buckets = shard.first_buckets;
-  shard.place = static_cast<uint32_t>(&shard - shards) * kTogether;
   store(shard.extent, extent_of(kFirstBuckets));
 }
 
@@ -99,11 +98,11 @@ void make_ready(Shard &shard) {
 // --- the lock is held ------------------------------------------------------------------------------------------------
 
 // The link that begins the chain of this address.
-uint32_t &chain_of(Shard &shard, uintptr_t begin) { return shard.buckets[bucket_of(begin, shard.extent)]; }
+Link &chain_of(Shard &shard, uintptr_t begin) { return shard.buckets[bucket_of(begin, shard.extent)]; }
 
 // The link, in the chain of this address, that leads to the first node that is wanted; null where none is.
-template <typename Wanted> uint32_t *find_link(Shard &shard, uintptr_t begin, Wanted is_wanted) {
-  uint32_t *link = &chain_of(shard, begin);
+template <typename Wanted> Link *find_link(Shard &shard, uintptr_t begin, Wanted is_wanted) {
+  Link *link = &chain_of(shard, begin);
   for (uint32_t left = shard.used; *link != 0 && left > 0; --left) { // no more than there are: see link_all()
     Node &node = node_at(*link);
     if (is_wanted(node)) return link;
@@ -114,7 +113,7 @@ template <typename Wanted> uint32_t *find_link(Shard &shard, uintptr_t begin, Wa
 
 // Takes a node out of its chain.
 void unlink(Shard &shard, Node &node) {
-  uint32_t *link = find_link(shard, node.entry.begin, [&](const Node &each) { return &each == &node; });
+  Link *link = find_link(shard, node.entry.begin, [&](const Node &each) { return &each == &node; });
   if (link) store(*link, node.next);
 }
 
@@ -123,21 +122,21 @@ void widen(Shard &shard) {
   const uint32_t added = shard.width();
   const uint64_t extent = extent_of(added + 1);
   if (added == kFirstBuckets) {
-    auto *buckets = static_cast<uint32_t *>(own_memory(kBuckets * sizeof(uint32_t)));
+    auto *buckets = static_cast<Link *>(own_memory(kBuckets * sizeof(Link)));
     if (!buckets) return;
     std::copy_n(shard.first_buckets, kFirstBuckets, buckets);
     store(shard.buckets, buckets);
   }
-  uint32_t *kept_end = &shard.buckets[added - std::bit_floor(added)], *moved_end = &shard.buckets[added];
+  Link *kept_end = &shard.buckets[added - std::bit_floor(added)], *moved_end = &shard.buckets[added];
   store(shard.extent, extent);
   for (Link link = *kept_end, next; link != 0; link = next) {
     Node &node = node_at(link);
     next = node.next;
-    uint32_t *&end = bucket_of(node.entry.begin, extent) == added ? moved_end : kept_end;
+    Link *&end = bucket_of(node.entry.begin, extent) == added ? moved_end : kept_end;
     store(*end, link);
     end = &node.next;
   }
-  store(*kept_end, uint32_t{0}), store(*moved_end, uint32_t{0});
+  store(*kept_end, Link{0}), store(*moved_end, Link{0});
 }
 
 // All chains anew, where the lock was held when the process was forked: whoever held it is not here to go on. Unless it
@@ -191,7 +190,7 @@ Link new_node(Shard &shard) {
 
 // The node of this address, live or dead; null where there is none.
 Node *find(Shard &shard, uintptr_t begin) {
-  uint32_t *link = find_link(shard, begin, [&](const Node &node) { return node.entry.begin == begin; });
+  Link *link = find_link(shard, begin, [&](const Node &node) { return node.entry.begin == begin; });
   return link ? &node_at(*link) : nullptr;
 }
 Node *find_live(Shard &shard, uintptr_t begin) {
@@ -202,13 +201,13 @@ Node *find_live(Shard &shard, uintptr_t begin) {
 // A node for `begin`, which has none, in its chain and dead; null when there is no room.
 Node *add(Shard &shard, uintptr_t begin) {
   if (shard.used > shard.width() && shard.width() < kBuckets) widen(shard);
-  const uint32_t *dead = find_link(shard, begin, [](const Node &node) { return !load(node.live); });
+  const Link *dead = find_link(shard, begin, [](const Node &node) { return !load(node.live); });
   const Link link = dead ? *dead : new_node(shard);
   if (link == 0) return nullptr;
   Node &node = node_at(link);
   store(node.entry.begin, begin);
   if (dead) return &node;
-  uint32_t &bucket = chain_of(shard, begin);
+  Link &bucket = chain_of(shard, begin);
   store(node.next, bucket);
   store(bucket, link);
   return &node;
@@ -369,11 +368,10 @@ size_t size() {
 
 void reset_locks() {
   for (Shard &shard : shards) {
-    if (!shard.lock.is_held()) continue; // and no page is written
-    if (shard.width() != 0) link_all(shard);
+    if (shard.lock.is_held() && shard.width() != 0) link_all(shard);
     shard.lock.reset();
   }
-  if (region_lock.is_held()) region_lock.reset();
+  region_lock.reset();
 }
 
 } // namespace castaway::side_table

@@ -13,23 +13,25 @@ inline constexpr uint32_t kEntries = 1 << 19;                     // per shard; 
 inline constexpr uint32_t kTogether = 64;                         // nodes of a shard that lie together
 inline constexpr uint32_t kInRegion = 1 << 13;                    // nodes of a shard in a region
 
+// Leads to a node: where it is in all regions, + 1. 0 leads to none.
+using Link = uint32_t;
+
 // A node that was ever used stays in the chain of its entry's address, also while it is dead: most often the allocator
 // soon gives out the same address again. Whoever needs a node may take a dead one, under the lock.
 struct Node {
   SideEntry entry;
-  uint32_t next; // a Link, of the chain
+  Link next; // of the chain
   bool live;
 };
 
 struct alignas(128) Shard { // a pair of lines, which processors fetch together
   SpinLock lock;
-  uint32_t *buckets = nullptr; // Links to the first nodes
-  uint64_t extent = 0;   // how many buckets are in use, and a mask for their numbers in the upper half; 0 at first
-  uint32_t place = 0;    // where its turns begin
-  uint32_t used = 0;     // nodes ever handed out
-  uint32_t hand = 0;     // where dead ones are looked for next
-  uint32_t patience = 0; // so many nodes are handed out before they are looked for again
-  uint32_t first_buckets[kFirstBuckets] = {};
+  Link *buckets = nullptr; // to the first nodes
+  uint64_t extent = 0;     // how many buckets are in use, and a mask for their numbers in the upper half; 0 at first
+  uint32_t used = 0;       // nodes ever handed out
+  uint32_t hand = 0;       // where dead ones are looked for next
+  uint32_t patience = 0;   // so many nodes are handed out before they are looked for again
+  Link first_buckets[kFirstBuckets] = {};
 
   uint32_t width() const { return static_cast<uint32_t>(extent); }
 };
@@ -42,12 +44,11 @@ Shard &shard_of(uintptr_t begin);
 inline constexpr uint32_t kRegionNodes = kShards * kInRegion;
 extern std::atomic<Node *> regions[kEntries / kInRegion];
 
-// Leads to a node: where it is in all regions, + 1. 0 leads to none.
-using Link = uint32_t;
 // To the shard's node of this number, from 0 on.
 inline Link link_to(const Shard &shard, uint32_t number) {
-  uint32_t turn = number / kTogether; // regions lie one behind the other in this count
-  return turn * kShards * kTogether + shard.place + number % kTogether + 1;
+  size_t turn = number / kTogether; // regions lie one behind the other in this count
+  size_t run = turn * kShards + static_cast<size_t>(&shard - shards);
+  return static_cast<Link>(run * kTogether + number % kTogether + 1);
 }
 // Of a node that was handed out.
 [[gnu::always_inline]] inline Node &node_at(Link link) {

@@ -24,7 +24,9 @@ public:
   void unlock() { held_.store(false, std::memory_order_release); }
   // By anybody, for the child of a fork.
   bool is_held() const { return held_.load(std::memory_order_relaxed); }
-  void reset() { held_.store(false, std::memory_order_relaxed); }
+  void reset() {
+    if (is_held()) held_.store(false, std::memory_order_relaxed); // else its page stays shared with the parent
+  }
 
 private:
   static constexpr int kSpins = 20000;

@@ -28,8 +28,8 @@ bool HeapMap::set_flag(uintptr_t begin, size_t size) {
     return __atomic_compare_exchange_n(code, &expected, kFlaggedGranule, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
   }
   // The byte with the flag: the second one of a small block, the last one of a large block.
-  uint8_t *holder = size <= kSmallBytes ? code + 1 : code + 7;
-  uint8_t bit = size <= kSmallBytes ? static_cast<uint8_t>(kSmallFlag) : uint8_t{1 << (kLargeSizeBits - 42)};
+  uint8_t *holder = size <= kSmallBytes ? code + 1 : code + kLargeFlagByte;
+  uint8_t bit = size <= kSmallBytes ? static_cast<uint8_t>(kSmallFlag) : kLargeFlag;
   uint8_t expected = *holder;
   if (expected < kContinuation) return false; // freed since
   uint8_t desired = static_cast<uint8_t>(expected | bit);

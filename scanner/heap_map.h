@@ -150,8 +150,7 @@ public:
   [[gnu::always_inline]] bool erase_large_plain(uintptr_t begin) {
     uint8_t *code = code_of(begin);
     if (!code) return false;
-    constexpr size_t kFlagByte = 1 + kLargeSizeBits / 7, kFlagBit = kLargeSizeBits % 7;
-    if (code[0] != kLarge || (code[kFlagByte] >> kFlagBit & 1) != 0) return false;
+    if (code[0] != kLarge || (code[kLargeFlagByte] & kLargeFlag) != 0) return false;
     store8(code, 0);
     return true;
   }
@@ -336,6 +335,9 @@ private:
   static constexpr uint8_t kContinuation = 0x80;
   static constexpr uint16_t kSmallFlag = 0x10;
   static constexpr int kLargeSizeBits = 48;
+  // Where seven bits to a byte put the one behind them.
+  static constexpr size_t kLargeFlagByte = 1 + kLargeSizeBits / 7;
+  static constexpr uint8_t kLargeFlag = 1 << kLargeSizeBits % 7;
   // One bit of summary stands for a page of the root table, so that a sweep of a small heap reads little.
   static constexpr size_t kSummaryLeaves = 512;
   static constexpr size_t kSummaryWords = kLeaves / kSummaryLeaves / 64;
