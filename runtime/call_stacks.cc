@@ -21,19 +21,11 @@ struct Record {
   uintptr_t pcs[];
 };
 
-std::atomic<uint64_t *> storage;
+GrowingMemory storage(kBytes);
 std::atomic<size_t> used; // in units of 8 bytes
 std::atomic<uint32_t> buckets[kBuckets];
 
-uint64_t *ready() {
-  uint64_t *memory = storage.load(std::memory_order_acquire);
-  if (memory) return memory;
-  auto *fresh = static_cast<uint64_t *>(own_memory(kBytes));
-  if (!fresh) return nullptr;
-  return storage.compare_exchange_strong(memory, fresh, std::memory_order_acq_rel) ? fresh : memory;
-}
-
-Record &record(uint64_t *memory, uint32_t id) { return *reinterpret_cast<Record *>(memory + (id - 1)); }
+Record &record(uint32_t id) { return *reinterpret_cast<Record *>(static_cast<uint64_t *>(storage.begin()) + (id - 1)); }
 
 uint64_t hash_of(std::span<const uintptr_t> pcs) {
   uint64_t hash = pcs.size();
@@ -44,22 +36,22 @@ uint64_t hash_of(std::span<const uintptr_t> pcs) {
 } // namespace
 
 uint32_t intern(std::span<const uintptr_t> pcs) {
-  uint64_t *memory = ready();
-  if (!memory || pcs.empty()) return 0;
+  if (pcs.empty()) return 0;
   if (pcs.size() > kDeepest) pcs = pcs.first(kDeepest);
   uint64_t hash = hash_of(pcs);
   std::atomic<uint32_t> &bucket = buckets[hash & (kBuckets - 1)];
   uint32_t head = bucket.load(std::memory_order_acquire);
-  for (uint32_t id = head; id != 0; id = record(memory, id).next) {
-    const Record &known = record(memory, id);
+  for (uint32_t id = head; id != 0; id = record(id).next) {
+    const Record &known = record(id);
     if (known.hash == hash && known.depth == pcs.size() && !std::memcmp(known.pcs, pcs.data(), pcs.size_bytes()))
       return id;
   }
   size_t units = sizeof(Record) / 8 + pcs.size();
   size_t at = used.fetch_add(units, std::memory_order_relaxed);
   if (at + units > kBytes / 8) return used.store(kBytes / 8, std::memory_order_relaxed), 0;
+  if (!storage.grow((at + units) * 8)) return 0;
   uint32_t id = static_cast<uint32_t>(at + 1);
-  Record &fresh = record(memory, id);
+  Record &fresh = record(id);
   fresh.depth = static_cast<uint32_t>(pcs.size());
   fresh.hash = hash;
   std::memcpy(fresh.pcs, pcs.data(), pcs.size_bytes());
@@ -70,9 +62,8 @@ uint32_t intern(std::span<const uintptr_t> pcs) {
 }
 
 std::span<const uintptr_t> frames(uint32_t id) {
-  uint64_t *memory = storage.load(std::memory_order_acquire);
-  if (!memory || id == 0) return {};
-  const Record &known = record(memory, id);
+  if (id == 0) return {};
+  const Record &known = record(id);
   return {known.pcs, known.depth};
 }
 

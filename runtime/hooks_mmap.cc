@@ -1,6 +1,7 @@
-// The mapping hooks: mmap, mremap, munmap. HOOK context; see mappings.h for why.
+// The mapping hooks: mmap, mremap, munmap, see mappings.h for why; and mlockall, see memory.h. HOOK context.
 #include "runtime/exports.h"
 #include "runtime/mappings.h"
+#include "runtime/memory.h"
 #include "runtime/real.h"
 #include "runtime/sys.h"
 #include "runtime/tracking.h"
@@ -107,4 +108,9 @@ EXPORT void *mremap(void *old, size_t old_size, size_t size, int flags, ...) {
   if (at != old && !(flags & kDontUnmap)) forget_mapping(pages(old, old_size));
   note_mapping(pages(at, size), __builtin_return_address(0));
   return at;
+}
+
+EXPORT int mlockall(int flags) noexcept {
+  if (flags & MCL_FUTURE) expect_locking();
+  return real.mlockall ? real.mlockall(flags) : raw<int>(SYS_mlockall, flags);
 }

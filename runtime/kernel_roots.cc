@@ -64,7 +64,7 @@ bool KernelRoots::reserve() {
   constexpr size_t kBytes = kDescriptors + kValues * sizeof(uintptr_t) + kText;
   if (!memory) memory = static_cast<char *>(own_memory(kBytes));
   if (!memory) return false;
-  sys::call(SYS_madvise, memory, kBytes, MADV_DONTNEED); // all zero again
+  clear_own_memory(memory, kBytes);
   values_ = reinterpret_cast<uintptr_t *>(memory);
   kinds_ = reinterpret_cast<uint8_t *>(memory + kValues * sizeof(uintptr_t));
   text_ = memory + kValues * sizeof(uintptr_t) + kDescriptors;

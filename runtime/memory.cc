@@ -3,6 +3,7 @@
 
 #include "runtime/sys.h"
 
+#include <algorithm>
 #include <atomic>
 
 extern "C" {
@@ -15,6 +16,9 @@ namespace castaway {
 namespace {
 
 constexpr size_t kPage = 4096;
+constexpr size_t kGrowth = size_t{1} << 20; // less than a huge page, so that the first touch does not bring one
+
+std::atomic<bool> is_locked; // what is mapped
 
 struct Region {
   std::atomic<uintptr_t> begin;
@@ -23,18 +27,35 @@ struct Region {
 Region regions[kOwnRegions];
 std::atomic<size_t> region_count;
 
-void *map_own(size_t size, int kind) {
-  size = (size + kPage - 1) & ~(kPage - 1);
-  void *memory = sys::map_memory(size, kind);
-  if (!memory) return nullptr;
+// Whether it is among the regions now.
+bool remember(uintptr_t begin, size_t size) {
   size_t slot = region_count.fetch_add(1, std::memory_order_relaxed);
-  if (slot >= kOwnRegions) {
-    region_count.store(kOwnRegions, std::memory_order_relaxed);
-    return sys::unmap_memory(memory, size), nullptr;
-  }
-  uintptr_t begin = reinterpret_cast<uintptr_t>(memory);
+  if (slot >= kOwnRegions) return region_count.store(kOwnRegions, std::memory_order_relaxed), false;
   regions[slot].begin.store(begin, std::memory_order_relaxed);
   regions[slot].end.store(begin + size, std::memory_order_release);
+  return true;
+}
+
+bool make_accessible(void *memory, size_t size) {
+  return sys::call(SYS_mprotect, memory, size, PROT_READ | PROT_WRITE) == 0;
+}
+
+// In a program that locks what it maps the kernel brings all pages of what is accessible: it is made so when it is no
+// longer locked.
+void *map_unlocked(size_t size, int kind, bool accessible) {
+  const bool locked = is_locked.load(std::memory_order_relaxed);
+  const bool at_once = accessible && !locked;
+  void *memory = sys::map_memory(size, kind, at_once ? PROT_READ | PROT_WRITE : PROT_NONE);
+  if (!memory) return nullptr;
+  if (locked) sys::call(SYS_munlock, memory, size);
+  if (accessible && !at_once && !make_accessible(memory, size)) return sys::unmap_memory(memory, size), nullptr;
+  return memory;
+}
+
+void *map_own(size_t size, int kind, bool accessible = true) {
+  size = (size + kPage - 1) & ~(kPage - 1);
+  void *memory = map_unlocked(size, kind, accessible);
+  if (memory && !remember(reinterpret_cast<uintptr_t>(memory), size)) return sys::unmap_memory(memory, size), nullptr;
   return memory;
 }
 
@@ -42,6 +63,33 @@ void *map_own(size_t size, int kind) {
 
 void *own_memory(size_t size) { return map_own(size, MAP_PRIVATE); }
 void *own_shared_memory(size_t size) { return map_own(size, MAP_SHARED); }
+
+void clear_own_memory(void *at, size_t size) {
+  if (sys::call(SYS_madvise, at, size, MADV_DONTNEED) == 0) return;
+  sys::call(SYS_munlock, at, size); // locked pages are not given back
+  sys::call(SYS_madvise, at, size, MADV_DONTNEED);
+}
+
+void expect_locking() { is_locked.store(true, std::memory_order_relaxed); }
+
+void *GrowingMemory::grow_slowly(size_t size) {
+  if (size > most_) return nullptr;
+  void *memory = begin();
+  if (!memory) {
+    void *fresh = map_own(most_, MAP_PRIVATE, false);
+    if (!fresh) return nullptr;
+    memory = begin_.compare_exchange_strong(memory, fresh) ? fresh : memory; // another thread may have been first
+  }
+  size = std::min((size + kGrowth - 1) & ~(kGrowth - 1), most_);
+  if (!make_accessible(memory, size)) return nullptr;
+  for (size_t usable = usable_.load(); usable < size && !usable_.compare_exchange_weak(usable, size);) {
+  }
+  return memory;
+}
+
+void GrowingMemory::clear() {
+  if (size_t usable = usable_.load(); usable > 0) clear_own_memory(begin(), usable);
+}
 
 size_t own_ranges(Range *out, size_t most) {
   size_t count = 0;

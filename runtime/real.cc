@@ -63,6 +63,7 @@ bool resolve_real() {
   find(found.mmap, "mmap");
   find(found.munmap, "munmap");
   find(found.mremap, "mremap");
+  find(found.mlockall, "mlockall");
   find(found.pthread_create, "pthread_create");
   find(found.sigaltstack, "sigaltstack");
   find(found.dlclose, "dlclose");

@@ -32,6 +32,7 @@ struct Real {
   void *(*mmap)(void *, size_t, int, int, int, off_t);
   int (*munmap)(void *, size_t);
   void *(*mremap)(void *, size_t, size_t, int, ...);
+  int (*mlockall)(int);
   int (*pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
   int (*sigaltstack)(const stack_t *, stack_t *);
   int (*dlclose)(void *);

@@ -21,7 +21,7 @@
 namespace castaway::side_table {
 
 Shard shards[kShards];
-std::atomic<Node *> regions[kEntries / kInRegion];
+constinit NodeMemory node_memory[kEntries / kInRegion];
 
 namespace {
 [[gnu::always_inline]] inline uint64_t hash(uint64_t number) { return number * 0x9e3779b97f4a7c15u; }
@@ -164,25 +164,16 @@ Link reclaim(Shard &shard) {
   return 0;
 }
 
-// One that two shards made at once would be there twice.
-SpinLock region_lock;
-
 // Whether there is memory for the node of this number.
-bool has_region(uint32_t number) {
-  std::atomic<Node *> &region = regions[number / kInRegion];
-  if (region.load(std::memory_order_acquire)) return true;
-  SpinGuard guard(region_lock);
-  if (!guard) return false;
-  if (region.load(std::memory_order_relaxed)) return true;
-  auto *fresh = static_cast<Node *>(own_memory(kShards * kInRegion * sizeof(Node)));
-  region.store(fresh, std::memory_order_release);
-  return fresh != nullptr;
+bool has_memory(uint32_t number) {
+  constexpr size_t kTurn = size_t{kShards} * kTogether * sizeof(Node); // bytes of a turn of all shards
+  return node_memory[number / kInRegion].grow((number % kInRegion / kTogether + 1) * kTurn) != nullptr;
 }
 
 Link new_node(Shard &shard) {
   if (Link link = reclaim(shard)) return link;
   if (shard.used == kEntries) return 0;
-  if (!has_region(shard.used)) return shard.patience = 0; // dead ones are all there is
+  if (!has_memory(shard.used)) return shard.patience = 0; // dead ones are all there is
   const Link link = link_to(shard, shard.used);
   store(shard.used, shard.used + 1);
   return link;
@@ -371,7 +362,6 @@ void reset_locks() {
     if (shard.lock.is_held() && shard.width() != 0) link_all(shard);
     shard.lock.reset();
   }
-  region_lock.reset();
 }
 
 } // namespace castaway::side_table

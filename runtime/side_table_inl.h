@@ -1,6 +1,7 @@
 // The layout behind side_table.h: for the SNAPSHOT walk over all shards.
 #pragma once
 
+#include "runtime/memory.h"
 #include "runtime/spin_lock.h"
 
 #include <atomic>
@@ -39,10 +40,13 @@ struct alignas(128) Shard { // a pair of lines, which processors fetch together
 extern Shard shards[kShards];
 Shard &shard_of(uintptr_t begin);
 
-// Memory for nodes, null where none of that number was ever used. In a region the shards take turns, kTogether nodes
-// each: so that few nodes are on few pages, and these in one page table.
+// In a region the shards take turns, kTogether nodes each: so that few nodes are on few pages, and these in one page
+// table.
 inline constexpr uint32_t kRegionNodes = kShards * kInRegion;
-extern std::atomic<Node *> regions[kEntries / kInRegion];
+struct NodeMemory : GrowingMemory {
+  constexpr NodeMemory() : GrowingMemory(kRegionNodes * sizeof(Node)) {}
+};
+extern NodeMemory node_memory[kEntries / kInRegion];
 
 // To the shard's node of this number, from 0 on.
 inline Link link_to(const Shard &shard, uint32_t number) {
@@ -53,10 +57,9 @@ inline Link link_to(const Shard &shard, uint32_t number) {
 // Of a node that was handed out.
 [[gnu::always_inline]] inline Node &node_at(Link link) {
   uint32_t position = link - 1;
-  Node *region = regions[0].load(std::memory_order_acquire); // most often, and then without waiting for the link
-  if (__builtin_expect(position >= kRegionNodes, 0))
-    region = regions[position / kRegionNodes].load(std::memory_order_acquire);
-  return region[position % kRegionNodes];
+  void *region = node_memory[0].begin(); // most often, and then without waiting for the link
+  if (__builtin_expect(position >= kRegionNodes, 0)) region = node_memory[position / kRegionNodes].begin();
+  return static_cast<Node *>(region)[position % kRegionNodes];
 }
 
 template <typename Visit> void for_each(Visit visit) {

@@ -24,6 +24,15 @@ constexpr uint64_t kSignalledLimitPerThread = 1'000'000;
 constexpr uint64_t kRunOnStep = 30'000;
 constexpr uint64_t kInsistAfter = 2'000'000; // when a thread that has not stopped is looked at closer
 
+// One set of tables for all safepoints, of which there is one at a time. They are no roots: own memory.
+constexpr size_t kIndexBytes = kIndexSlots * sizeof(uint32_t);
+GrowingMemory thread_memory(kMostThreads * sizeof(StoppedThread)), vector_memory(kVectorBytes);
+
+void clear_tables() {
+  thread_memory.clear();
+  vector_memory.clear();
+}
+
 int late_tid; // the thread that was too late for the last stop; 0: none was
 
 } // namespace
@@ -216,7 +225,7 @@ void World::prepare_to_go_on() {
 }
 
 void World::fetch_vectors(size_t place) {
-  if (vector_words_ * sizeof(uintptr_t) + kVectorArea > kVectorBytes) return;
+  if (!vector_memory.grow(vector_words_ * sizeof(uintptr_t) + kVectorArea)) return;
   StoppedThread &thread = threads_[place];
   size_t bytes = stopper_.fetch_vectors(place, thread, vectors_ + vector_words_, kVectorArea);
   thread.vector_offset = static_cast<uint32_t>(vector_words_);
@@ -272,24 +281,21 @@ void World::let_stragglers_go() {
   }
 }
 
-// One set of tables for all safepoints, of which there is one at a time. They are no roots: own_memory.
 bool World::reserve() {
-  constexpr size_t kThreadBytes = kMostThreads * sizeof(StoppedThread);
-  constexpr size_t kIndexBytes = kIndexSlots * sizeof(uint32_t);
-  static char *memory;
-  if (!memory) memory = static_cast<char *>(own_memory(kThreadBytes + kIndexBytes + kVectorBytes));
-  if (!memory) return false;
-  sys::call(SYS_madvise, memory, kThreadBytes + kIndexBytes + kVectorBytes, MADV_DONTNEED); // all zero again
-  threads_ = reinterpret_cast<StoppedThread *>(memory);
-  index_ = reinterpret_cast<uint32_t *>(memory + kThreadBytes);
-  vectors_ = reinterpret_cast<uintptr_t *>(memory + kThreadBytes + kIndexBytes);
+  static void *index;
+  if (!index) index = own_memory(kIndexBytes);
+  if (!index || !thread_memory.grow(sizeof(StoppedThread)) || !vector_memory.grow(kVectorArea)) return false;
+  clear_own_memory(index, kIndexBytes);
+  clear_tables();
+  index_ = static_cast<uint32_t *>(index);
+  threads_ = static_cast<StoppedThread *>(thread_memory.begin());
+  vectors_ = static_cast<uintptr_t *>(vector_memory.begin());
   return true;
 }
 
 void World::release() {
   stopper_.after_resume(threads());
-  if (threads_) sys::call(SYS_madvise, threads_, kMostThreads * sizeof(StoppedThread), MADV_DONTNEED);
-  if (vectors_) sys::call(SYS_madvise, vectors_, kVectorBytes, MADV_DONTNEED);
+  clear_tables();
 }
 
 StoppedThread *World::find(int tid) {
@@ -300,7 +306,7 @@ StoppedThread *World::find(int tid) {
 }
 
 StoppedThread *World::add(int tid) {
-  if (count_ == kMostThreads) return nullptr;
+  if (!thread_memory.grow((count_ + 1) * sizeof(StoppedThread))) return nullptr;
   size_t slot = static_cast<uint32_t>(tid) * 2654435761u % kIndexSlots;
   while (index_[slot] != 0) slot = (slot + 1) % kIndexSlots;
   threads_[count_].tid = tid;

@@ -43,8 +43,8 @@ inline long write_all(int fd, const void *from, size_t size) {
 }
 
 // Fresh zeroed memory, or null. Reserved only: pages come when touched, or at once with MAP_POPULATE.
-inline void *map_memory(size_t size, int kind = MAP_PRIVATE) {
-  long p = call(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_NORESERVE | kind, -1, 0);
+inline void *map_memory(size_t size, int kind = MAP_PRIVATE, int protection = PROT_READ | PROT_WRITE) {
+  long p = call(SYS_mmap, 0, size, protection, MAP_ANONYMOUS | MAP_NORESERVE | kind, -1, 0);
   return p < 0 && p > -4096 ? nullptr : reinterpret_cast<void *>(p);
 }
 inline void unmap_memory(void *at, size_t size) { call(SYS_munmap, at, size); }

@@ -94,7 +94,7 @@ bool UncopiedMemory::collect(const Proc &target, int list) {
   static char *memory;
   if (!memory) memory = static_cast<char *>(own_memory(kMostBytes + kMostPages * sizeof(uintptr_t)));
   if (!memory) return false;
-  sys::call(SYS_madvise, memory, kMostBytes, MADV_DONTNEED);
+  clear_own_memory(memory, kMostBytes);
   pages_ = memory;
   addresses_ = reinterpret_cast<uintptr_t *>(memory + kMostBytes);
   range_count_ = static_cast<size_t>(got) / sizeof(UncopiedRange);

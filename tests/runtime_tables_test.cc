@@ -16,6 +16,7 @@
 #include <string>
 #include <sys/mman.h>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace castaway {
@@ -564,6 +565,57 @@ TEST(OwnMemory, IsZeroedAndKnown) {
   Range one;
   EXPECT_EQ(own_ranges(&one, 1), 1u);
   EXPECT_EQ(own_ranges(&one, 0), 0u);
+}
+
+// Whether the kernel could write there.
+bool is_usable(const char *at) {
+  int ends[2];
+  EXPECT_EQ(pipe(ends), 0);
+  bool usable = write(ends[1], at, 1) == 1;
+  close(ends[0]), close(ends[1]);
+  return usable;
+}
+
+TEST(OwnMemory, GrowsInPlaceUpToItsMost) {
+  constexpr size_t kMiB = size_t{1} << 20, kMost = 5 * kMiB / 2;
+  GrowingMemory memory(kMost);
+  EXPECT_EQ(memory.begin(), nullptr);
+  EXPECT_EQ(memory.grow(kMost + 1), nullptr);
+  auto *begin = static_cast<char *>(memory.grow(1));
+  ASSERT_NE(begin, nullptr);
+  *begin = 1;
+  EXPECT_FALSE(is_usable(begin + kMiB));
+  EXPECT_EQ(memory.grow(kMiB), begin);
+  EXPECT_FALSE(is_usable(begin + kMiB));
+  EXPECT_EQ(memory.grow(kMiB + 1), begin);
+  EXPECT_TRUE(is_usable(begin + 2 * kMiB - 1));
+  EXPECT_EQ(memory.grow(kMost), begin);
+  EXPECT_TRUE(is_usable(begin + kMost - 1));
+  EXPECT_EQ(memory.grow(kMost + 1), nullptr);
+  EXPECT_EQ(*begin, 1);
+  memory.clear();
+  EXPECT_EQ(*begin, 0);
+}
+
+TEST(OwnMemory, GrowsForManyThreadsAtOnce) {
+  constexpr size_t kStep = size_t{1} << 16, kSteps = 1024;
+  static GrowingMemory memory(kStep * kSteps);
+  in_threads(kSteps / kThreads, [&](unsigned thread, unsigned round) {
+    const size_t size = (round * kThreads + thread + 1) * kStep;
+    static_cast<char *>(memory.grow(size))[size - 1] = 1;
+  });
+  auto *begin = static_cast<const char *>(memory.begin());
+  for (size_t step = 0; step < kSteps; ++step) ASSERT_EQ(begin[(step + 1) * kStep - 1], 1) << step;
+}
+
+// Locked memory keeps its pages, and what they held.
+TEST(OwnMemory, IsClearedAlsoWhereItIsLocked) {
+  auto *memory = static_cast<char *>(own_memory(4096));
+  ASSERT_NE(memory, nullptr);
+  *memory = 1;
+  ASSERT_EQ(mlock(memory, 4096), 0);
+  clear_own_memory(memory, 4096);
+  EXPECT_EQ(*memory, 0);
 }
 
 } // namespace

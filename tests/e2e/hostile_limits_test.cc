@@ -144,6 +144,34 @@ TEST(Disk, ThatCannotBeWritten) {
   EXPECT_NE(ended.errors.find("ead-only file system"), std::string::npos) << ended.errors;
 }
 
+size_t resident_anonymous_kib(pid_t pid) {
+  std::string status = text_of("/proc/" + std::to_string(pid) + "/status");
+  size_t at = status.find("RssAnon:"), kib = 0;
+  if (at != status.npos) sscanf(status.c_str() + at, "RssAnon: %zu", &kib);
+  return kib;
+}
+
+// Neither what castaway has reserved is brought into memory, nor do its tables keep what they held at the last
+// safepoint.
+TEST(Memory, ThatTheProgramLocks) {
+  NEEDS_ROOT();
+  constexpr size_t kMost = 48 << 10; // KiB: 17 of the library, 4 for each 64 of the heap, tables
+  Process without({{program("hostile"), "locked_memory"}});
+  without.read_until("READY");
+  const size_t usual = resident_anonymous_kib(without.pid());
+  for (const char *mode : {"leak", "fixed"}) {
+    Target target({program("hostile"), "locked_memory", mode}, kOften);
+    target.await_ready();
+    EXPECT_LE(resident_anonymous_kib(target.process().pid()), usual + kMost);
+    ASSERT_TRUE(eventually([&] { return target.safepoints() >= 6; })) << target.process().errors();
+    EXPECT_LE(resident_anonymous_kib(target.process().pid()), usual + kMost);
+    Profile profile = target.newest();
+    EXPECT_EQ(profile.totals().threads, mode == std::string("leak") ? 1 : 0) << profile.text();
+    expect_nothing_refuted(profile);
+    target.expect_clean_end();
+  }
+}
+
 // A control group whose memory is limited, for a target that rewrites 60 MiB.
 class Grouped : public testing::Test {
 protected:
@@ -176,13 +204,6 @@ protected:
 private:
   const fs::path group_ = "/sys/fs/cgroup/memory/castaway-test-" + std::to_string(getpid());
 };
-
-size_t resident_anonymous_kib(pid_t pid) {
-  std::string status = text_of("/proc/" + std::to_string(pid) + "/status");
-  size_t at = status.find("RssAnon:"), kib = 0;
-  if (at != status.npos) sscanf(status.c_str() + at, "RssAnon: %zu", &kib);
-  return kib;
-}
 
 // Less memory than the target and a copy of it: the copy goes before the kernel has to choose.
 TEST_F(Grouped, TheSnapshotGivesWay) {

@@ -127,12 +127,21 @@ void many_blocks(Mode) {
   support::kept = list;
 }
 
+// All memory is in memory, also what is mapped later; threads come and go.
+void locked_memory(Mode mode) {
+  support::require(mlockall(MCL_CURRENT | MCL_FUTURE) == 0, "mlockall");
+  if (mode != Mode::fixed) lost_waiter(mode);
+  std::thread([] {
+    for (;; usleep(1000)) std::thread([] { usleep(2000); }).join();
+  }).detach();
+}
+
 constexpr support::Case kCases[] = {
     {"lost_waiter", lost_waiter},   {"ignored_children", ignored_children},
     {"userfault", userfault},       {"huge_stacks", huge_stacks},
     {"many_threads", many_threads}, {"much_unforked", much_unforked},
     {"restless", restless},         {"swapped", swapped},
-    {"many_blocks", many_blocks},
+    {"many_blocks", many_blocks},   {"locked_memory", locked_memory},
 };
 
 // How much memory there is to be had, in MiB.
