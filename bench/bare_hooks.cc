@@ -1,5 +1,6 @@
 // Hooks that do nothing: malloc is called and returns, as every hook's has to that wants to see the block; free is
-// jumped to. Preloaded, they show what hooks cost at the least, and how much of that is left to do something.
+// jumped to. Preloaded, they show what hooks cost at the least whose branches are through pointers, as a linker makes
+// them: castaway's are made direct ones (runtime/direct_calls.h), and have that much more time to do something.
 #include <cstddef>
 
 extern "C" {

@@ -30,6 +30,9 @@ malloc: .cfi_startproc
         pushq   %rdi
         .cfi_adjust_cfa_offset 8
         .org    .Lline + 64 - 6, 0x90   // no more than what is there; the call has 6 bytes
+        .globl  castaway_call_of_malloc // direct_calls.h
+        .hidden castaway_call_of_malloc
+castaway_call_of_malloc:
         call    *REAL_MALLOC
         popq    %rsi
         .cfi_adjust_cfa_offset -8
@@ -95,6 +98,9 @@ free:   .cfi_startproc
         ja      .Lno_medium
 .Lforget:
         movb    $0, (%rax)
+        .globl  castaway_jump_to_free
+        .hidden castaway_jump_to_free
+castaway_jump_to_free:
         jmp     *REAL_FREE
 .Lno_medium:
         decl    %ecx                    // 1 to 16: a block of one granule, without a flag

@@ -2,6 +2,7 @@
 #include "runtime/real.h"
 
 #include "runtime/config.h"
+#include "runtime/direct_calls.h"
 #include "runtime/tracking.h"
 
 #include <cstdint>
@@ -74,6 +75,7 @@ bool resolve_real() {
   real = found;
   hot.malloc = real.malloc;
   hot.free = real.free;
+  make_calls_direct();
   if (!has_address_space()) stop_tracking();
   start_tracking();
   // Blocks from before our own start count too: libraries allocate in their constructors.

@@ -79,6 +79,11 @@ std::string_view program_name(char *const *arguments) {
   return path;
 }
 
+// Valgrind preloads libraries of such names; it ends with a message when a task is made as castaway's are.
+bool runs_under_valgrind(char *const *environment) {
+  return variable(environment, "LD_PRELOAD").find("/vgpreload_") != std::string_view::npos;
+}
+
 // Whether the program's allocations can be seen, and why not.
 bool sees_allocations() {
   if (!real.malloc || !real.free) return say_off("the program's malloc cannot be found"), false;
@@ -132,6 +137,9 @@ void after_fork_in_child() {
     say_off(text);
     stop_tracking();
   } else if (!is_followed(config, program_name(arguments), root, sys::process_id())) {
+    stop_tracking();
+  } else if (runs_under_valgrind(environment)) {
+    say_off("Valgrind cannot run its threads");
     stop_tracking();
   } else if (!has_address_space()) {
     say_off("the program's address space is limited (RLIMIT_AS or RLIMIT_DATA) to less than 32 GiB");

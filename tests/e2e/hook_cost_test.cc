@@ -69,7 +69,7 @@ public:
     while (!at_mark()) {
       const bool inside = library_begin_ <= rip() && rip() < library_end_;
       count += inside;
-      if (inside) pages_.insert(rip() / 4096);
+      if (inside) note_instruction();
       ptrace(PTRACE_SINGLESTEP, pid_, nullptr, nullptr);
       if (!stop()) break;
     }
@@ -79,8 +79,16 @@ public:
 
   // On which the library's instructions were that were counted so far.
   size_t pages() const { return pages_.size(); }
+  // How many of them were calls or jumps through a pointer.
+  int indirect_branches() const { return indirect_branches_; }
 
 private:
+  void note_instruction() {
+    pages_.insert(rip() / 4096);
+    const long code = ptrace(PTRACE_PEEKTEXT, pid_, rip(), nullptr);
+    const long operation = code >> 11 & 7; // behind the opcode 0xff: 2 is a call, 4 a jump
+    indirect_branches_ += (code & 0xff) == 0xff && (operation == 2 || operation == 4);
+  }
   bool stop() {
     int status;
     return waitpid(pid_, &status, 0) == pid_ && WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP;
@@ -106,6 +114,7 @@ private:
   pid_t pid_;
   unsigned long library_begin_ = 0, library_end_ = 0;
   std::set<unsigned long> pages_;
+  int indirect_branches_ = 0;
 };
 
 TEST(HookCost, InInstructions) {
@@ -116,6 +125,22 @@ TEST(HookCost, InInstructions) {
     EXPECT_GT(count, 5) << cost.call;
     EXPECT_LE(count, cost.most) << cost.call;
     RecordProperty(cost.call, count);
+  }
+}
+
+// They were through pointers when the library was linked.
+TEST(HookCost, UsualCallsLeadToTheAllocatorDirectly) {
+  Stepped program("1000000000000");
+  for (const Cost &cost : kCosts) {
+    ASSERT_TRUE(program.run_to_mark()) << cost.call;
+    const int before = program.indirect_branches();
+    program.step_to_mark();
+    const std::string_view call = cost.call;
+    if (call == "malloc(64)" || call == "free of 64" || call == "malloc(1000)" || call == "free of 1000") {
+      EXPECT_EQ(program.indirect_branches(), before) << call;
+    } else if (call == "malloc(100000)") { // one that is known to have such a call: it is seen
+      EXPECT_EQ(program.indirect_branches(), before + 1) << call;
+    }
   }
 }
 

@@ -202,6 +202,21 @@ TEST(Surroundings, AnotherPidNamespace) {
   ADD_FAILURE() << "no safepoint";
 }
 
+// Valgrind preloads libraries of this name, and would end the program.
+TEST(Surroundings, Valgrind) {
+  TemporaryDirectory directory;
+  const std::string library = directory.path() / "vgpreload_core-amd64-linux.so";
+  std::filesystem::create_symlink(runtime_library(), library);
+  Target target({program("hostile"), "lost_waiter"},
+                {.interval = "100ms", .beside = library, .through_command = false});
+  target.await_ready();
+  target.process().finish();
+  EXPECT_EQ(lines_in(target.process().errors()), 1) << target.process().errors();
+  EXPECT_NE(target.process().errors().find("profiling is off: Valgrind"), std::string::npos)
+      << target.process().errors();
+  EXPECT_EQ(target.safepoints(), 0);
+}
+
 // A program that gains privileges when it starts gets no library from the loader: it runs unprofiled.
 TEST(Surroundings, ASetuidProgram) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root, to make one";
