@@ -184,7 +184,8 @@ void set_ready() {
 
 int agent_main(void *) {
   sys::call(SYS_prctl, PR_SET_NAME, "castaway", 0, 0, 0);
-  sys::call(SYS_chdir, "/"); // all our paths are absolute, and nobody's mount is busy because of us
+  arch::lift_protection_keys(); // for tracer and snapshot too, which read all of the program's memory
+  sys::call(SYS_chdir, "/");    // all our paths are absolute, and nobody's mount is busy because of us
   uint32_t seen = the_agent.bell.load(std::memory_order_acquire);
   if (!the_agent.hurry.load(std::memory_order_acquire) && !ending()) sys::futex_wait(&the_agent.bell, seen, kSettle);
   bool can_run = !(ending() && !the_agent.hurry.load(std::memory_order_acquire)) && open_files(the_agent);

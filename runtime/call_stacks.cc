@@ -47,9 +47,10 @@ uint32_t intern(std::span<const uintptr_t> pcs) {
       return id;
   }
   size_t units = sizeof(Record) / 8 + pcs.size();
-  size_t at = used.fetch_add(units, std::memory_order_relaxed);
-  if (at + units > kBytes / 8) return used.store(kBytes / 8, std::memory_order_relaxed), 0;
-  if (!storage.grow((at + units) * 8)) return 0;
+  size_t at = used.load(std::memory_order_relaxed);
+  do
+    if (!storage.grow((at + units) * 8)) return 0;
+  while (!used.compare_exchange_weak(at, at + units, std::memory_order_relaxed));
   uint32_t id = static_cast<uint32_t>(at + 1);
   Record &fresh = record(id);
   fresh.depth = static_cast<uint32_t>(pcs.size());

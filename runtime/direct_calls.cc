@@ -14,8 +14,8 @@
 #if defined(__x86_64__)
 
 extern "C" {
-// In hooks_x86_64.S: `call *hot.malloc` and `jmp *hot.free`, six bytes each.
-[[gnu::visibility("hidden")]] extern unsigned char castaway_call_of_malloc[], castaway_jump_to_free[];
+// In hooks_x86_64.S: the distances from here to `call *hot.malloc` and `jmp *hot.free`.
+[[gnu::visibility("hidden")]] extern const int32_t castaway_branches[2];
 }
 
 namespace castaway {
@@ -24,19 +24,25 @@ namespace {
 
 constexpr size_t kSize = 6; // of an indirect branch through a pointer near by
 
-// What a linker makes of such branches when it knows better (x86-64 psABI, "Optimize GOTPCRELX Relocations"): a call
-// keeps its end, where it returns to; behind a jump nothing is executed.
-constexpr unsigned char kCall[] = {0x67, 0xe8}; // an address size prefix, which changes nothing
-constexpr unsigned char kJump[] = {0xe9};
+// The two bytes that an indirect branch begins with, and what a linker makes of it when it knows better (x86-64 psABI,
+// "Optimize GOTPCRELX Relocations"): a call keeps its end, where it returns to; behind a jump nothing is executed.
+struct Branch {
+  unsigned char indirect[2];
+  unsigned char direct[2];
+  size_t length; // of `direct`
+};
+constexpr Branch kCall = {{0xff, 0x15}, {0x67, 0xe8}, 2}; // an address size prefix, which changes nothing
+constexpr Branch kJump = {{0xff, 0x25}, {0xe9}, 1};
 
-template <size_t length>
-void write_branch(int memory, const unsigned char *at, const unsigned char (&opcode)[length], uintptr_t to) {
-  const intptr_t distance = static_cast<intptr_t>(to - (reinterpret_cast<uintptr_t>(at) + length + sizeof(int32_t)));
-  if (distance != static_cast<int32_t>(distance)) return;
+void rewrite(int memory, uintptr_t at, const Branch &branch, uintptr_t to) {
+  unsigned char code[kSize] = {};
+  if (sys::call(SYS_pread64, memory, code, kSize, at) != kSize || std::memcmp(code, branch.indirect, 2) != 0) return;
+  const auto distance = static_cast<intptr_t>(to - (at + branch.length + sizeof(int32_t)));
   const auto offset = static_cast<int32_t>(distance);
-  unsigned char code[kSize] = {0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc};
-  std::memcpy(code, opcode, length);
-  std::memcpy(code + length, &offset, sizeof offset);
+  if (offset != distance) return;
+  std::memset(code, 0xcc, kSize);
+  std::memcpy(code, branch.direct, branch.length);
+  std::memcpy(code + branch.length, &offset, sizeof offset);
   sys::call(SYS_pwrite64, memory, code, kSize, at);
 }
 
@@ -45,8 +51,9 @@ void write_branch(int memory, const unsigned char *at, const unsigned char (&opc
 void make_calls_direct() {
   int memory = sys::open_at(AT_FDCWD, "/proc/self/mem", O_RDWR | O_CLOEXEC);
   if (memory < 0) return;
-  write_branch(memory, castaway_call_of_malloc, kCall, reinterpret_cast<uintptr_t>(hot.malloc));
-  write_branch(memory, castaway_jump_to_free, kJump, reinterpret_cast<uintptr_t>(hot.free));
+  const auto from = reinterpret_cast<uintptr_t>(castaway_branches);
+  rewrite(memory, from + castaway_branches[0], kCall, reinterpret_cast<uintptr_t>(hot.malloc));
+  rewrite(memory, from + castaway_branches[1], kJump, reinterpret_cast<uintptr_t>(hot.free));
   sys::close(memory);
 }
 

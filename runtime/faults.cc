@@ -37,6 +37,7 @@ size_t times; // that the last page has faulted in a row
 
 void on_fault(int, siginfo_t *info, void *) {
   constexpr size_t kMost = 100; // more than there are markers
+  arch::lift_protection_keys(); // the kernel has put them back for this handler
   uintptr_t page = reinterpret_cast<uintptr_t>(info->si_addr) & ~(kPage - 1);
   while (!lock.try_lock()) {
   }

@@ -112,5 +112,7 @@ EXPORT void *mremap(void *old, size_t old_size, size_t size, int flags, ...) {
 
 EXPORT int mlockall(int flags) noexcept {
   if (flags & MCL_FUTURE) expect_locking();
-  return real.mlockall ? real.mlockall(flags) : raw<int>(SYS_mlockall, flags);
+  const int result = real.mlockall ? real.mlockall(flags) : raw<int>(SYS_mlockall, flags);
+  if (result == 0 && (flags & MCL_CURRENT)) unlock_own_memory(); // system calls of ours leave errno alone
+  return result;
 }

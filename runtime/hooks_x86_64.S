@@ -30,10 +30,7 @@ malloc: .cfi_startproc
         pushq   %rdi
         .cfi_adjust_cfa_offset 8
         .org    .Lline + 64 - 6, 0x90   // no more than what is there; the call has 6 bytes
-        .globl  castaway_call_of_malloc // direct_calls.h
-        .hidden castaway_call_of_malloc
-castaway_call_of_malloc:
-        call    *REAL_MALLOC
+.Lcall: call    *REAL_MALLOC
         popq    %rsi
         .cfi_adjust_cfa_offset -8
         testq   %rax, %rax
@@ -98,10 +95,7 @@ free:   .cfi_startproc
         ja      .Lno_medium
 .Lforget:
         movb    $0, (%rax)
-        .globl  castaway_jump_to_free
-        .hidden castaway_jump_to_free
-castaway_jump_to_free:
-        jmp     *REAL_FREE
+.Ljump: jmp     *REAL_FREE
 .Lno_medium:
         decl    %ecx                    // 1 to 16: a block of one granule, without a flag
         cmpb    $16, %cl
@@ -110,4 +104,15 @@ castaway_jump_to_free:
         jmp     _ZN8castaway11free_slowlyEPv
         .cfi_endproc
         .size   free, .-free
+
+// For direct_calls.cc: where the two branches to the allocator are, from here.
+        .section .rodata, "a", @progbits
+        .globl  castaway_branches
+        .hidden castaway_branches
+        .type   castaway_branches, @object
+        .p2align 2
+castaway_branches:
+        .long   .Lcall - castaway_branches
+        .long   .Ljump - castaway_branches
+        .size   castaway_branches, 8
         .section .note.GNU-stack,"",@progbits

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 extern "C" {
 [[gnu::visibility("hidden")]] extern const char __ehdr_start[]; // the linker's names for this library's first
@@ -18,7 +19,7 @@ namespace {
 constexpr size_t kPage = 4096;
 constexpr size_t kGrowth = size_t{1} << 20; // less than a huge page, so that the first touch does not bring one
 
-std::atomic<bool> is_locked; // what is mapped
+std::atomic<bool> locks_what_is_mapped; // the program does, from now on
 
 struct Region {
   std::atomic<uintptr_t> begin;
@@ -43,7 +44,7 @@ bool make_accessible(void *memory, size_t size) {
 // In a program that locks what it maps the kernel brings all pages of what is accessible: it is made so when it is no
 // longer locked.
 void *map_unlocked(size_t size, int kind, bool accessible) {
-  const bool locked = is_locked.load(std::memory_order_relaxed);
+  const bool locked = locks_what_is_mapped.load(std::memory_order_relaxed);
   const bool at_once = accessible && !locked;
   void *memory = sys::map_memory(size, kind, at_once ? PROT_READ | PROT_WRITE : PROT_NONE);
   if (!memory) return nullptr;
@@ -67,10 +68,19 @@ void *own_shared_memory(size_t size) { return map_own(size, MAP_SHARED); }
 void clear_own_memory(void *at, size_t size) {
   if (sys::call(SYS_madvise, at, size, MADV_DONTNEED) == 0) return;
   sys::call(SYS_munlock, at, size); // locked pages are not given back
-  sys::call(SYS_madvise, at, size, MADV_DONTNEED);
+  if (sys::call(SYS_madvise, at, size, MADV_DONTNEED) != 0) std::memset(at, 0, size);
 }
 
-void expect_locking() { is_locked.store(true, std::memory_order_relaxed); }
+void expect_locking() { locks_what_is_mapped.store(true, std::memory_order_relaxed); }
+
+void unlock_own_memory() {
+  const size_t used = region_count.load(std::memory_order_acquire);
+  for (size_t i = 0; i < used && i < kOwnRegions; ++i)
+    if (uintptr_t end = regions[i].end.load(std::memory_order_acquire)) {
+      const uintptr_t begin = regions[i].begin.load(std::memory_order_relaxed);
+      sys::call(SYS_munlock, begin, end - begin);
+    }
+}
 
 void *GrowingMemory::grow_slowly(size_t size) {
   if (size > most_) return nullptr;

@@ -3,8 +3,9 @@
 // Any context but SNAPSHOT, where what is needed later is mapped freely. Thread-safe. Regions are never given back:
 // they are reserved address space, and pages come when touched.
 //
-// Also in a program that locks its memory (mlockall(2)), which brings all pages at once of what is accessible: of what
-// is mapped later none is locked, and what is large and seldom used up grows (GrowingMemory).
+// Also in a program that locks its memory (mlockall(2)), for which the kernel brings all pages at once of what is
+// accessible: own memory is unlocked, what is mapped later before it becomes accessible; and most of what is large and
+// seldom used up is made accessible as it grows (GrowingMemory).
 #pragma once
 
 #include "scanner/image.h"
@@ -24,8 +25,11 @@ void clear_own_memory(void *at, size_t size);
 
 // The program is about to lock all memory that it will map.
 void expect_locking();
+// It has locked all that is mapped.
+void unlock_own_memory();
 
-// Address space of at most `most` bytes that becomes memory from its beginning on, by a MiB or so at a time.
+// Address space of at most `most` bytes that becomes memory from its beginning on, a MiB at a time (mprotect(2), which
+// allocators call as well). Also in the child of a fork that another thread's growth was in the middle of.
 class GrowingMemory {
 public:
   explicit constexpr GrowingMemory(size_t most) : most_(most) {}

@@ -139,7 +139,7 @@ void after_fork_in_child() {
   } else if (!is_followed(config, program_name(arguments), root, sys::process_id())) {
     stop_tracking();
   } else if (runs_under_valgrind(environment)) {
-    say_off("Valgrind cannot run its threads");
+    say_off("Valgrind cannot run the tasks that it needs");
     stop_tracking();
   } else if (!has_address_space()) {
     say_off("the program's address space is limited (RLIMIT_AS or RLIMIT_DATA) to less than 32 GiB");

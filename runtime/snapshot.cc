@@ -18,6 +18,7 @@
 
 #include <csignal>
 #include <new>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <utility>
@@ -56,10 +57,14 @@ public:
 // So that the target's own threads win: they get ten times as much of a processor that both want. Not less than this,
 // because what the target writes to is copied for as long as the scan takes. A terminal's signals are for the target's
 // group. But not in another session: where the kernel groups tasks automatically (sched_autogroup_enabled), that is
-// a group of its own, which gets as much as all of the target, whatever its priority.
+// a group of its own, which gets as much as all of the target, whatever its priority. A real-time program's policy
+// would let it come before all others: it leaves that.
 void step_back() {
   constexpr long kLower = 10, kLowest = 19;
   sys::call(SYS_setpgid, 0, 0);
+  const sched_param none{};
+  const long policy = sys::call(SYS_sched_getscheduler, 0);
+  if (policy == SCHED_FIFO || policy == SCHED_RR) sys::call(SYS_sched_setscheduler, 0, SCHED_OTHER, &none);
   long nice = 20 - sys::call(SYS_getpriority, PRIO_PROCESS, 0); // the kernel counts from 40 down to 1
   sys::call(SYS_setpriority, PRIO_PROCESS, 0, std::min(nice + kLower, kLowest));
 }

@@ -76,7 +76,10 @@ StopFailure World::stop() {
   }
   prepare_to_go_on(); // before anybody looks at the registers
   for (size_t i = 0; i < count_; ++i)
-    if (!threads_[i].gone && (arch::kVectorsKeptOverCalls || !waits_in_call(threads_[i]))) fetch_vectors(i);
+    if (!threads_[i].gone && (arch::kVectorsKeptOverCalls || !waits_in_call(threads_[i])) && !fetch_vectors(i)) {
+      let_all_go(false);
+      return StopFailure::no_memory;
+    }
   return StopFailure::none;
 }
 
@@ -224,13 +227,14 @@ void World::prepare_to_go_on() {
     if (!thread.gone && !thread.pending) make_unseen(thread, proc_, way());
 }
 
-void World::fetch_vectors(size_t place) {
-  if (!vector_memory.grow(vector_words_ * sizeof(uintptr_t) + kVectorArea)) return;
+bool World::fetch_vectors(size_t place) {
+  if (!vector_memory.grow(vector_words_ * sizeof(uintptr_t) + kVectorArea)) return false;
   StoppedThread &thread = threads_[place];
   size_t bytes = stopper_.fetch_vectors(place, thread, vectors_ + vector_words_, kVectorArea);
   thread.vector_offset = static_cast<uint32_t>(vector_words_);
   thread.vector_words = static_cast<uint32_t>(bytes / sizeof(uintptr_t));
   vector_words_ += thread.vector_words;
+  return true;
 }
 
 void World::resume() { let_all_go(true); }

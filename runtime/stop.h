@@ -117,7 +117,7 @@ private:
   StopFailure run_through(size_t place, uint64_t deadline_ns);
   bool in_transition(const StoppedThread &thread) const;
   void prepare_to_go_on();
-  void fetch_vectors(size_t place);
+  bool fetch_vectors(size_t place); // false: no memory for them
   void let_all_go(bool complete);
   void let_go(size_t place);
   void let_stragglers_go();

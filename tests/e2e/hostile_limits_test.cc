@@ -159,8 +159,10 @@ TEST(Memory, ThatTheProgramLocks) {
   Process without({{program("hostile"), "locked_memory"}});
   without.read_until("READY");
   const size_t usual = resident_anonymous_kib(without.pid());
-  for (const char *mode : {"leak", "fixed"}) {
-    Target target({program("hostile"), "locked_memory", mode}, kOften);
+  for (const auto &[mode, stop] : {std::pair("leak", "ptrace"), {"leak", "signal"}, {"fixed", "ptrace"}}) {
+    Settings settings = kOften;
+    settings.stop = stop;
+    Target target({program("hostile"), "locked_memory", mode}, settings);
     target.await_ready();
     EXPECT_LE(resident_anonymous_kib(target.process().pid()), usual + kMost);
     ASSERT_TRUE(eventually([&] { return target.safepoints() >= 6; })) << target.process().errors();

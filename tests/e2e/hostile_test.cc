@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <iterator>
 #include <random>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -91,17 +92,18 @@ void expect_to_stand_back(pid_t target, std::string_view part, int nice) {
     return found.nice == nice;
   })) << part;
   EXPECT_EQ(found.group, helper) << "signals of terminals would end it";
+  EXPECT_EQ(sched_getscheduler(helper), SCHED_OTHER);
   EXPECT_EQ(found.session, first.session);
   EXPECT_EQ(found.autogroup, first.autogroup);
   for (const auto &task : fs::directory_iterator("/proc/" + std::to_string(target) + "/task"))
     EXPECT_EQ(standing_of(std::stoi(task.path().filename())).nice, first.nice) << "the target's own";
 }
 
-TEST(SlowSnapshot, SnapshotAndReporterStandBackBehindTheTarget) {
+void expect_helpers_to_stand_back(std::vector<std::string> command) {
   TemporaryDirectory directory;
   std::string slow; // to match with: seconds
   for (int i = 0; i < 400'000; ++i) slow += "leak:*a*b*c*d*e*f*" + std::to_string(i) + "*\n";
-  Target target({program("hostile"), "lost_waiter"},
+  Target target(std::move(command),
                 {.more = {"CASTAWAY_FAULT=slow", "CASTAWAY_SUPPRESSIONS=" + directory.file("suppressions", slow)}});
   target.await_ready();
   int usual = standing_of(target.process().pid()).nice;
@@ -110,6 +112,19 @@ TEST(SlowSnapshot, SnapshotAndReporterStandBackBehindTheTarget) {
     expect_to_stand_back(target.process().pid(), part, std::min(usual + 10, 19));
   EXPECT_EQ(snap.finish().how, "exit 0");
   target.expect_clean_end();
+}
+
+TEST(SlowSnapshot, SnapshotAndReporterStandBackBehindTheTarget) {
+  expect_helpers_to_stand_back({program("hostile"), "lost_waiter"});
+}
+
+// Real-time tasks come before all others, however nice they are.
+TEST(SlowSnapshot, AndBehindOneThatRunsInRealTime) {
+  std::vector<std::string> command = {"/usr/bin/chrt", "--fifo", "1", "/bin/true"};
+  if (run({command}).how != "exit 0") GTEST_SKIP() << "needs the right to run in real time";
+  command.pop_back();
+  command.insert(command.end(), {program("hostile"), "lost_waiter"});
+  expect_helpers_to_stand_back(command);
 }
 
 // A bit of state for each granule, 0.6 MB, and what waits to be read.

@@ -2,6 +2,7 @@
 #include "target.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 namespace e2e {
 namespace {
@@ -59,6 +60,7 @@ constexpr const char *kRoots[] = {
     "protected_file",
     "protected_unknown",
     "truncated_file",
+    "keyed",
     "queue_notification",
     "queued_signal",
     "ring_request",
@@ -90,8 +92,17 @@ std::vector<Named> every_root() {
 
 void PrintTo(const Named &named, std::ostream *out) { *out << named.program << " " << named.root << " " << named.stop; }
 
+bool has_protection_keys() {
+  const int key = pkey_alloc(0, 0);
+  return key > 0 && pkey_free(key) == 0;
+}
+
 class Roots : public testing::TestWithParam<Named> {
 protected:
+  void SetUp() override {
+    if (GetParam().root == std::string_view("keyed") && !has_protection_keys())
+      GTEST_SKIP() << "this processor has no protection keys";
+  }
   Target target_in_mode(const char *mode) {
     return Target({program(GetParam().program), GetParam().root, mode}, {.stop = GetParam().stop});
   }

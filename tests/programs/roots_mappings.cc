@@ -143,6 +143,14 @@ void in_truncated_file(Mode mode) {
   }
 }
 
+// Where threads have access only after they have asked for it (pkeys(7)), on processors that have keys.
+void in_keyed(Mode mode) {
+  void *mapping = map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  store_in(mapping, mode);
+  const int key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
+  if (key > 0) support::require(pkey_mprotect(mapping, kSize, PROT_READ | PROT_WRITE, key) == 0, "pkey_mprotect");
+}
+
 // Beside far more address space than anybody has memory, as databases and virtual machines reserve it.
 void beside_reserve(Mode mode) {
   constexpr size_t kReserve = size_t{8} << 40;
@@ -165,6 +173,7 @@ constexpr support::Case kCases[] = {
     {"protected_file", in_protected_file},
     {"protected_unknown", in_protected_unknown},
     {"truncated_file", in_truncated_file},
+    {"keyed", in_keyed},
     {"mmap", in_private_anonymous},
     {"shared_anonymous", in_shared_anonymous},
     {"private_file", in_private_file},
