@@ -37,14 +37,13 @@ constexpr std::string_view kLastOnThePage = "the next";
 class Stepped {
 public:
   explicit Stepped(const char *sample_bytes, const char *argument = nullptr) {
-    TemporaryDirectory directory;
     pid_ = fork();
     if (pid_ == 0) {
       ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
       setenv("LD_PRELOAD", runtime_library().c_str(), 1);
       setenv("CASTAWAY_INTERVAL", "0", 1);
       setenv("CASTAWAY_SAMPLE_BYTES", sample_bytes, 1);
-      setenv("CASTAWAY_OUTPUT", directory.path().c_str(), 1);
+      setenv("CASTAWAY_OUTPUT", directory_.path().c_str(), 1);
       execl(program("hook_calls").c_str(), "hook_calls", argument, nullptr);
       _exit(127);
     }
@@ -111,6 +110,7 @@ private:
       }
   }
 
+  TemporaryDirectory directory_; // goes after the program
   pid_t pid_;
   unsigned long library_begin_ = 0, library_end_ = 0;
   std::set<unsigned long> pages_;

@@ -74,9 +74,15 @@ TemporaryDirectory::TemporaryDirectory() {
   path_ = pattern;
 }
 
+// A reporter that outlives its target may write into it meanwhile.
 TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
+  constexpr int kTries = 5;
+  std::error_code error;
+  for (int i = 0; i < kTries; ++i, error.clear()) {
+    std::filesystem::remove_all(path_, error);
+    if (!error) return;
+    sleep_for(Seconds(0.05));
+  }
 }
 
 std::string TemporaryDirectory::file(const std::string &name, std::string_view text) const {
