@@ -51,7 +51,8 @@ public:
   }
   ~Stepped() {
     kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
+    for (int status = 0; waitpid(pid_, &status, 0) == pid_ && WIFSTOPPED(status);) { // it may have been about to stop
+    }
   }
   Stepped(const Stepped &) = delete;
   Stepped &operator=(const Stepped &) = delete;
