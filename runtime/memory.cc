@@ -37,6 +37,14 @@ bool remember(uintptr_t begin, size_t size) {
   return true;
 }
 
+// Calls visit(Range) for all that are complete.
+template <typename Visit> void for_each_region(Visit visit) {
+  const size_t used = region_count.load(std::memory_order_acquire);
+  for (size_t i = 0; i < used && i < kOwnRegions; ++i)
+    if (uintptr_t end = regions[i].end.load(std::memory_order_acquire))
+      visit(Range{regions[i].begin.load(std::memory_order_relaxed), end});
+}
+
 bool make_accessible(void *memory, size_t size) {
   return sys::call(SYS_mprotect, memory, size, PROT_READ | PROT_WRITE) == 0;
 }
@@ -45,11 +53,10 @@ bool make_accessible(void *memory, size_t size) {
 // longer locked.
 void *map_unlocked(size_t size, int kind, bool accessible) {
   const bool locked = locks_what_is_mapped.load(std::memory_order_relaxed);
-  const bool at_once = accessible && !locked;
-  void *memory = sys::map_memory(size, kind, at_once ? PROT_READ | PROT_WRITE : PROT_NONE);
-  if (!memory) return nullptr;
-  if (locked) sys::call(SYS_munlock, memory, size);
-  if (accessible && !at_once && !make_accessible(memory, size)) return sys::unmap_memory(memory, size), nullptr;
+  void *memory = sys::map_memory(size, kind, accessible && !locked ? PROT_READ | PROT_WRITE : PROT_NONE);
+  if (!memory || !locked) return memory;
+  sys::call(SYS_munlock, memory, size);
+  if (accessible && !make_accessible(memory, size)) return sys::unmap_memory(memory, size), nullptr;
   return memory;
 }
 
@@ -74,12 +81,7 @@ void clear_own_memory(void *at, size_t size) {
 void expect_locking() { locks_what_is_mapped.store(true, std::memory_order_relaxed); }
 
 void unlock_own_memory() {
-  const size_t used = region_count.load(std::memory_order_acquire);
-  for (size_t i = 0; i < used && i < kOwnRegions; ++i)
-    if (uintptr_t end = regions[i].end.load(std::memory_order_acquire)) {
-      const uintptr_t begin = regions[i].begin.load(std::memory_order_relaxed);
-      sys::call(SYS_munlock, begin, end - begin);
-    }
+  for_each_region([](Range region) { sys::call(SYS_munlock, region.begin, region.size()); });
 }
 
 void *GrowingMemory::grow_slowly(size_t size) {
@@ -103,11 +105,11 @@ void GrowingMemory::clear() {
 
 size_t own_ranges(Range *out, size_t most) {
   size_t count = 0;
-  size_t used = region_count.load(std::memory_order_acquire);
-  if (count < most) out[count++] = own_module();
-  for (size_t i = 0; i < used && i < kOwnRegions && count < most; ++i)
-    if (uintptr_t end = regions[i].end.load(std::memory_order_acquire))
-      out[count++] = {regions[i].begin.load(std::memory_order_relaxed), end};
+  auto write = [&](Range range) {
+    if (count < most) out[count++] = range;
+  };
+  write(own_module());
+  for_each_region(write);
   return count;
 }
 

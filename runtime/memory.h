@@ -39,7 +39,7 @@ public:
   [[gnu::always_inline]] inline void *grow(size_t size) {
     return __builtin_expect(size <= usable_.load(std::memory_order_acquire), 1) ? begin() : grow_slowly(size);
   }
-  // Null until something could be used.
+  // For those who know that grow() has made usable what they look at.
   void *begin() const { return begin_.load(std::memory_order_acquire); }
   // As clear_own_memory(), of all that can be used.
   void clear();

@@ -26,9 +26,11 @@ constexpr uint64_t kInsistAfter = 2'000'000; // when a thread that has not stopp
 
 // One set of tables for all safepoints, of which there is one at a time. They are no roots: own memory.
 constexpr size_t kIndexBytes = kIndexSlots * sizeof(uint32_t);
-GrowingMemory thread_memory(kMostThreads * sizeof(StoppedThread)), vector_memory(kVectorBytes);
+GrowingMemory index_memory(kIndexBytes), thread_memory(kMostThreads * sizeof(StoppedThread)),
+    vector_memory(kVectorBytes);
 
 void clear_tables() {
+  index_memory.clear();
   thread_memory.clear();
   vector_memory.clear();
 }
@@ -286,15 +288,11 @@ void World::let_stragglers_go() {
 }
 
 bool World::reserve() {
-  static void *index;
-  if (!index) index = own_memory(kIndexBytes);
-  if (!index || !thread_memory.grow(sizeof(StoppedThread)) || !vector_memory.grow(kVectorArea)) return false;
-  clear_own_memory(index, kIndexBytes);
-  clear_tables();
-  index_ = static_cast<uint32_t *>(index);
-  threads_ = static_cast<StoppedThread *>(thread_memory.begin());
-  vectors_ = static_cast<uintptr_t *>(vector_memory.begin());
-  return true;
+  index_ = static_cast<uint32_t *>(index_memory.grow(kIndexBytes));
+  threads_ = static_cast<StoppedThread *>(thread_memory.grow(sizeof(StoppedThread)));
+  vectors_ = static_cast<uintptr_t *>(vector_memory.grow(kVectorArea));
+  clear_tables(); // the last tracer may not have come to that
+  return index_ && threads_ && vectors_;
 }
 
 void World::release() {

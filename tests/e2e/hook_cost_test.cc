@@ -66,10 +66,13 @@ public:
   int step_to_mark() {
     find_library();
     int count = 0;
-    while (!at_mark()) {
-      const bool inside = library_begin_ <= rip() && rip() < library_end_;
+    while (true) {
+      const unsigned long at = rip();
+      const long code = ptrace(PTRACE_PEEKTEXT, pid_, at, nullptr);
+      if (is_mark(code)) break;
+      const bool inside = library_begin_ <= at && at < library_end_;
       count += inside;
-      if (inside) note_instruction();
+      if (inside) note_instruction(at, code);
       ptrace(PTRACE_SINGLESTEP, pid_, nullptr, nullptr);
       if (!stop()) break;
     }
@@ -83,9 +86,8 @@ public:
   int indirect_branches() const { return indirect_branches_; }
 
 private:
-  void note_instruction() {
-    pages_.insert(rip() / 4096);
-    const long code = ptrace(PTRACE_PEEKTEXT, pid_, rip(), nullptr);
+  void note_instruction(unsigned long at, long code) {
+    pages_.insert(at / 4096);
     const long operation = code >> 11 & 7; // behind the opcode 0xff: 2 is a call, 4 a jump
     indirect_branches_ += (code & 0xff) == 0xff && (operation == 2 || operation == 4);
   }
@@ -98,7 +100,7 @@ private:
     ptrace(PTRACE_GETREGS, pid_, nullptr, &registers);
     return registers.rip;
   }
-  bool at_mark() const { return (ptrace(PTRACE_PEEKTEXT, pid_, rip(), nullptr) & 0xff) == 0xcc; }
+  static bool is_mark(long code) { return (code & 0xff) == 0xcc; }
   void find_library() {
     if (library_end_ != 0) return;
     std::istringstream maps(text_of("/proc/" + std::to_string(pid_) + "/maps"));

@@ -101,10 +101,8 @@ void expect_to_stand_back(pid_t target, std::string_view part, int nice) {
 
 void expect_helpers_to_stand_back(std::vector<std::string> command) {
   TemporaryDirectory directory;
-  std::string slow; // to match with: seconds
-  for (int i = 0; i < 400'000; ++i) slow += "leak:*a*b*c*d*e*f*" + std::to_string(i) + "*\n";
-  Target target(std::move(command),
-                {.more = {"CASTAWAY_FAULT=slow", "CASTAWAY_SUPPRESSIONS=" + directory.file("suppressions", slow)}});
+  const std::string suppressions = directory.file("suppressions", slow_to_match(400'000));
+  Target target(std::move(command), {.more = {"CASTAWAY_FAULT=slow", "CASTAWAY_SUPPRESSIONS=" + suppressions}});
   target.await_ready();
   int usual = standing_of(target.process().pid()).nice;
   Process snap({{castaway(), "snap", "--wait", std::to_string(target.process().pid())}});

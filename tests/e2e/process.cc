@@ -76,13 +76,12 @@ TemporaryDirectory::TemporaryDirectory() {
 
 // A reporter that outlives its target may write into it meanwhile.
 TemporaryDirectory::~TemporaryDirectory() {
-  constexpr int kTries = 5;
-  std::error_code error;
-  for (int i = 0; i < kTries; ++i, error.clear()) {
+  auto remove = [this] {
+    std::error_code error;
     std::filesystem::remove_all(path_, error);
-    if (!error) return;
-    sleep_for(Seconds(0.05));
-  }
+    return !error;
+  };
+  eventually(remove, Seconds(0.25));
 }
 
 std::string TemporaryDirectory::file(const std::string &name, std::string_view text) const {
