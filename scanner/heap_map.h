@@ -224,7 +224,8 @@ public:
     });
   }
 
-  static constexpr size_t kPageGranules = 4096; // whose codes are a page
+  static constexpr size_t kPageGranules = 4096;                   // whose codes are a page
+  static constexpr size_t kGranulesOfPage = 4096 >> kGranuleBits; // granules that are a page
   // A bit for each page of a leaf's codes that may be other than zero.
   struct WrittenPages {
     uint64_t bits[kLeafGranules / kPageGranules / 64];

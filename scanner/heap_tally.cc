@@ -126,12 +126,13 @@ void HeapTally::append(const HeapTally &next) {
   reach = std::max(reach, next.reach);
 }
 
-HeapTally tally(uintptr_t base, const uint8_t *codes, size_t count) {
+HeapTally tally(uintptr_t base, const uint8_t *codes, size_t count, BegunPages *begun) {
   HeapTally sum;
   for (size_t at = 0; at < count; at += kLine) {
     if (at % kPage == 0) fetch_page(codes + at + kPagesAhead * kPage);
     Line line = {base + (at << HeapMap::kGranuleBits), codes + at, HeapMap::starts_in_line(codes + at)};
     if (!line.starts) continue;
+    begun[at / HeapMap::kPageGranules] |= 1u << at % HeapMap::kPageGranules / HeapMap::kGranulesOfPage;
     if (sum.blocks == 0) sum.begin = line.first().begin;
     if (!are_many(line.starts) || !add_together(sum, line)) add_each(sum, line);
   }

@@ -22,9 +22,13 @@ struct HeapTally {
   void append(const HeapTally &next);
 };
 
+// Which pages have blocks that start in them: a bit for each of those whose codes are a page, the lowest is the first.
+using BegunPages = uint16_t;
+static_assert(HeapMap::kPageGranules / HeapMap::kGranulesOfPage == 16);
+
 // Of the blocks that start in `count` granules of a leaf, whose codes these are. `base` is the first granule's address,
-// `count` a multiple of HeapMap::kLine.
-HeapTally tally(uintptr_t base, const uint8_t *codes, size_t count);
+// `count` a multiple of HeapMap::kLine. Sets the bits of their pages in `begun`, which counts from `base`.
+HeapTally tally(uintptr_t base, const uint8_t *codes, size_t count, BegunPages *begun);
 
 // Calls visit(Block) for each of them that is longer than HeapMap::kSmallBytes.
 template <typename Visit> void visit_large(uintptr_t base, const uint8_t *codes, size_t count, Visit visit) {

@@ -13,20 +13,26 @@ bool Inventory::take(const HeapMap &heap, Crew *crew, Workspace &workspace) {
 }
 
 bool Inventory::list_parts(const HeapMap &heap, Workspace &workspace) {
+  size_t leaves = 0, count = 0;
   auto visit_parts = [&](auto visit) {
+    leaves = count = 0;
     heap.visit_leaves([&](size_t index, const uint8_t *codes) {
       for (size_t at = 0; at < HeapMap::kLeafGranules; at += kPartGranules)
         heap.visit_written(index, at, at + kPartGranules, [&](size_t begin, size_t end) {
-          visit(Part{(index << HeapMap::kLeafBits) + (begin << HeapMap::kGranuleBits), codes + begin, end - begin, {}});
+          visit(index, codes, begin, end);
+          ++count;
         });
+      ++leaves;
     });
   };
-  size_t count = 0;
-  visit_parts([&](const Part &) { ++count; });
+  visit_parts([](size_t, const uint8_t *, size_t, size_t) {});
   parts_ = take_table<Part>(workspace, count);
-  if (!parts_.data()) return false;
-  count = 0;
-  visit_parts([&](const Part &part) { parts_[count++] = part; });
+  begun_ = take_table<BegunPages>(workspace, leaves * kCodePages);
+  if (!parts_.data() || !begun_.data()) return false;
+  visit_parts([&](size_t index, const uint8_t *codes, size_t begin, size_t end) {
+    uintptr_t base = (index << HeapMap::kLeafBits) + (begin << HeapMap::kGranuleBits);
+    parts_[count] = {base, codes + begin, end - begin, begun_in(leaves) + begin / HeapMap::kPageGranules, {}};
+  });
   return true;
 }
 
@@ -52,7 +58,7 @@ void Inventory::sum_some() {
     size_t i = next_.fetch_add(1, std::memory_order_relaxed);
     if (i >= parts_.size()) return;
     Part &part = parts_[i];
-    part.tally = tally(part.base, part.codes, part.granules);
+    part.tally = tally(part.base, part.codes, part.granules, part.begun);
     bytes_.fetch_add(part.tally.bytes, std::memory_order_relaxed);
   }
 }

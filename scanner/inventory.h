@@ -26,15 +26,20 @@ public:
   const HeapTally &all() const { return all_; }
   // In the order of their addresses.
   std::span<const Block> large() const { return large_; }
+  // Of all pages of a leaf, in which of them blocks begin. `number`: of all leaves, in the order of addresses.
+  BegunPages *begun_in(size_t number) const { return &begun_[number * kCodePages]; }
 
   static constexpr size_t kPerLeaf = 8; // parts at least: each is some hundred microseconds' work
   static constexpr size_t kPartGranules = HeapMap::kLeafGranules / kPerLeaf;
 
 private:
+  static constexpr size_t kCodePages = HeapMap::kLeafGranules / HeapMap::kPageGranules; // of a leaf
+
   struct Part {
     uintptr_t base;
     const uint8_t *codes;
     size_t granules;
+    BegunPages *begun;
     HeapTally tally;
   };
 
@@ -49,6 +54,7 @@ private:
   uint64_t enough_ = 0;             // bytes, for now
   HeapTally all_;
   std::span<Block> large_;
+  std::span<BegunPages> begun_;
 };
 
 } // namespace castaway

@@ -97,7 +97,7 @@ private:
 
   template <Phase P> void append(uintptr_t word);
   template <Phase P> void gather(const Word *&at, const Word *end);
-  static void fetch_page(const Word *at);
+  void fetch_page(const Word *at, const Word *end) const;
   void drain_live();
   void read_soon(Object object);
   void read_live(Object object);

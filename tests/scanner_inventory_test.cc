@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <mutex>
 #include <random>
+#include <set>
 
 namespace castaway {
 namespace {
@@ -19,6 +20,7 @@ constexpr uintptr_t kLeafSize = uintptr_t{1} << HeapMap::kLeafBits;
 constexpr uintptr_t kPartSize = kLeafSize / Inventory::kPerLeaf;
 constexpr uintptr_t kBase = 100 * kLeafSize;
 constexpr size_t kLineSize = HeapMap::kLine * HeapMap::kGranule;
+constexpr uintptr_t kPageSize = 4096;
 constexpr size_t kMiB = size_t{1} << 20;
 
 size_t granules_of(size_t size) { return size ? (size + 15) / 16 : 1; }
@@ -29,13 +31,25 @@ struct Answer {
   uintptr_t begin = 0, reach = 0;
   bool overlaps = false;
   std::vector<std::pair<uintptr_t, size_t>> large;
+  std::set<uintptr_t> pages; // in which blocks begin
   bool operator==(const Answer &) const = default;
 };
 
 std::ostream &operator<<(std::ostream &out, const Answer &answer) {
   return out << answer.blocks << " blocks, " << answer.bytes << " bytes, from " << std::hex << answer.begin << " to "
              << answer.reach << std::dec << ", " << answer.large.size() << " large"
-             << (answer.overlaps ? ", overlapping" : "");
+             << (answer.overlaps ? ", overlapping" : "") << ", on " << answer.pages.size() << " pages";
+}
+
+std::set<uintptr_t> pages_of(const HeapMap &map, const Inventory &inventory) {
+  std::set<uintptr_t> pages;
+  size_t number = 0;
+  map.visit_leaves([&](size_t index, const uint8_t *) {
+    const BegunPages *begun = inventory.begun_in(number++);
+    for (size_t page = 0; page < kLeafSize / kPageSize; ++page)
+      if (begun[page / 16] >> page % 16 & 1) pages.insert(index * kLeafSize + page * kPageSize);
+  });
+  return pages;
 }
 
 Answer inventory_of(const HeapMap &map, Crew *crew) {
@@ -43,8 +57,9 @@ Answer inventory_of(const HeapMap &map, Crew *crew) {
   Inventory inventory;
   EXPECT_TRUE(inventory.take(map, crew, workspace));
   const HeapTally &all = inventory.all();
-  Answer answer{all.blocks, all.bytes, all.begin, all.reach, all.overlaps, {}};
+  Answer answer{all.blocks, all.bytes, all.begin, all.reach, all.overlaps, {}, {}};
   for (const Block &block : inventory.large()) answer.large.push_back({block.begin, block.size});
+  answer.pages = pages_of(map, inventory);
   EXPECT_EQ(all.large, answer.large.size());
   return answer;
 }
@@ -57,6 +72,7 @@ public:
     ASSERT_TRUE(map->insert(begin, size, flagged));
     size_t known = size <= 16 && flagged ? 16 : std::max<size_t>(size, 1);
     if (answer.blocks++ == 0) answer.begin = begin;
+    answer.pages.insert(begin & ~(kPageSize - 1));
     answer.bytes += known;
     answer.overlaps |= begin < answer.reach;
     answer.reach = std::max(answer.reach, end_of(begin, size));
@@ -76,7 +92,8 @@ public:
 };
 
 HeapTally tally_of_lines(const HeapMap &map, size_t lines) {
-  return tally(kBase, map.leaf_at(kBase), lines * HeapMap::kLine);
+  BegunPages begun[16] = {};
+  return tally(kBase, map.leaf_at(kBase), lines * HeapMap::kLine, begun);
 }
 
 // ---- sums of lines
@@ -112,8 +129,8 @@ TEST(Tally, CountsAnyMixture) {
       at = end_of(at, size) + (random() % 30 == 0 ? random() % 300 : random() % 2) * 16;
     }
     HeapTally found = tally_of_lines(*heap.map, 200);
-    EXPECT_EQ((Answer{found.blocks, found.bytes, found.begin, found.reach, found.overlaps, {}}),
-              (Answer{heap.answer.blocks, heap.answer.bytes, heap.answer.begin, heap.answer.reach, false, {}}));
+    EXPECT_EQ((Answer{found.blocks, found.bytes, found.begin, found.reach, found.overlaps, {}, {}}),
+              (Answer{heap.answer.blocks, heap.answer.bytes, heap.answer.begin, heap.answer.reach, false, {}, {}}));
     EXPECT_EQ(found.large, heap.answer.large.size());
     std::vector<std::pair<uintptr_t, size_t>> large;
     visit_large(kBase, heap.map->leaf_at(kBase), 200 * HeapMap::kLine, [&](const Block &block) {
@@ -256,14 +273,14 @@ TEST(Inventory, OfManyBlocksIsTheSameForAllCrews) {
 
 // Said to be zero, the others are not read, and what is on them is not counted.
 TEST(Inventory, ReadsOnlyPagesThatWereWritten) {
-  constexpr uintptr_t kPageSize = HeapMap::kPageGranules * HeapMap::kGranule;
+  constexpr uintptr_t kCodePage = HeapMap::kPageGranules * HeapMap::kGranule;
   TestHeap heap;
   std::vector<const HeapMap::WrittenPages *> table(HeapMap::kLeaves);
   HeapMap::WrittenPages written{};
   table[kBase / kLeafSize] = &written;
   for (size_t page : {0, 5, 6, 127, 128, 129, 600, 1023}) {
     bool is_written = page != 5 && page != 600;
-    uintptr_t begin = kBase + page * kPageSize + 64;
+    uintptr_t begin = kBase + page * kCodePage + 64;
     if (is_written) heap.add(begin, 5000), heap.add(end_of(begin, 5000), 24);
     if (!is_written) heap.map->insert(begin, 5000);
     if (is_written) written.bits[page / 64] |= uint64_t{1} << (page % 64);
@@ -276,7 +293,7 @@ TEST(Inventory, ReadsOnlyPagesThatWereWritten) {
 TEST(Inventory, SaysSoWhenTheWorkspaceRanOut) {
   TestHeap heap;
   heap.add(kBase, 5000);
-  for (size_t limit = 0; limit < 2; ++limit) {
+  for (size_t limit = 0; limit < 3; ++limit) {
     TestWorkspace workspace(limit);
     Inventory inventory;
     EXPECT_FALSE(inventory.take(*heap.map, nullptr, workspace)) << limit;
