@@ -166,7 +166,7 @@ void BM_Inventory(benchmark::State &state) {
     Tables tables;
     ThreadCrew crew(static_cast<size_t>(state.range(1)));
     castaway::Inventory inventory;
-    if (!inventory.take(*heap.map, &crew, tables) || inventory.all().blocks != heap.blocks.size())
+    if (!inventory.take(*heap.map, false, &crew, tables) || inventory.all().blocks != heap.blocks.size())
       state.SkipWithError("blocks are missing");
   }
   count_blocks(state, heap);

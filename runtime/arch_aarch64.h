@@ -55,6 +55,9 @@ inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d 
 // Protection keys are permission overlays here (FEAT_S1POE, Linux 6.12), which no processor had when this was written.
 inline void lift_protection_keys() {}
 
+// Whether pages of a copy are to be accessed ahead of need: scanner/first_access.h. Not measured here.
+inline bool accesses_pages_first() { return false; }
+
 // Starts a task that runs function(argument) on a stack of its own and ends, this task only, with what it returns.
 // Flags as for clone(2); returns its tid or a negative errno.
 long start_task(unsigned long flags, void *stack_top, int (*function)(void *), void *argument, int *child_tid,

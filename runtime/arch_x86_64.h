@@ -39,20 +39,26 @@ inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d 
   return result;
 }
 
-// Whether WRPKRU may be executed: OSPKE, Intel SDM volume 2, CPUID. Asked once: hypervisors trap the question.
-inline bool has_protection_keys() {
-  static const bool answer = [] {
-    if (!__builtin_cpu_supports("avx")) return false; // older than keys, and may not know leaf 7
+// What the processor says of itself: Intel SDM volume 2, CPUID, leaf 7. Asked once: hypervisors trap the question.
+struct Features {
+  bool ospke, clwb;
+};
+inline const Features &features() {
+  static const Features answer = [] {
+    if (!__builtin_cpu_supports("avx")) return Features{}; // older than these, and may not know leaf 7
     uint32_t leaf = 7, b, part = 0, d;
     asm volatile("cpuid" : "+a"(leaf), "=b"(b), "+c"(part), "=d"(d));
-    return (part >> 4 & 1) != 0;
+    return Features{(part >> 4 & 1) != 0, (b >> 24 & 1) != 0};
   }();
   return answer;
 }
 
+// Whether pages of a copy are to be accessed ahead of need: scanner/first_access.h.
+inline bool accesses_pages_first() { return __builtin_cpu_is("intel") && features().clwb; }
+
 // Lets the calling task read memory whatever its protection key (pkeys(7)), and the tasks that it starts.
 inline void lift_protection_keys() {
-  if (has_protection_keys()) asm volatile("wrpkru" : : "a"(0), "c"(0), "d"(0) : "memory");
+  if (features().ospke) asm volatile("wrpkru" : : "a"(0), "c"(0), "d"(0) : "memory");
 }
 
 // Starts a task that runs function(argument) on a stack of its own and ends, this task only, with what it returns.

@@ -384,6 +384,7 @@ void Snapshot::scan() {
   image->notes = notes_;
   image->past = past_;
   image->safepoint = safepoint_.number;
+  image->accesses_pages_first = arch::accesses_pages_first();
   image->late_roots = finder_->has_late() ? this : nullptr;
   auto *workspace = new (room<MappedWorkspace>(1)) MappedWorkspace;
   auto *crew = new (room<MarkerCrew>(1)) MarkerCrew(safepoint_.config->markers);

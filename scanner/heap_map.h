@@ -28,8 +28,8 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
 #endif
 
 namespace castaway {
@@ -224,8 +224,7 @@ public:
     });
   }
 
-  static constexpr size_t kPageGranules = 4096;                   // whose codes are a page
-  static constexpr size_t kGranulesOfPage = 4096 >> kGranuleBits; // granules that are a page
+  static constexpr size_t kPageGranules = 4096; // whose codes are a page
   // A bit for each page of a leaf's codes that may be other than zero.
   struct WrittenPages {
     uint64_t bits[kLeafGranules / kPageGranules / 64];
@@ -311,7 +310,28 @@ public:
     sizes.rest = _mm_sub_epi8(_mm_min_epu8(plain, _mm_set1_epi8(kGranule)), missing);
     return sizes;
   }
+
+  // The same for a line, of whose `starts` the caller knows. (SSE2 is a part of x86-64, AVX-512 is not.)
+  struct LineSizes {
+    uint64_t large;
+    __m512i whole, rest;
+  };
+  [[gnu::target("avx512f,avx512bw")]] static LineSizes sizes_in_line(const uint8_t *codes, uint64_t starts) {
+    const __m512i first = _mm512_loadu_si512(codes), second = _mm512_loadu_si512(codes + 1);
+    const __m512i zero = _mm512_setzero_si512();
+    LineSizes sizes;
+    sizes.large = _mm512_cmpgt_epi8_mask(first, _mm512_set1_epi8(kLarge - 1));
+    sizes.whole = _mm512_maskz_subs_epu8(starts, first, _mm512_set1_epi8(kFlaggedGranule));
+    const __mmask64 of_more = _mm512_test_epi8_mask(sizes.whole, sizes.whole);
+    const __m512i missing =
+        _mm512_and_si512(_mm512_maskz_sub_epi8(of_more, zero, second), _mm512_set1_epi8(kGranule - 1));
+    sizes.rest = _mm512_sub_epi8(_mm512_maskz_min_epu8(starts, first, _mm512_set1_epi8(kGranule)), missing);
+    return sizes;
+  }
 #endif
+
+  // Of the block with this first code, which is no large one.
+  static size_t small_granules(uint8_t code) { return static_cast<size_t>(std::max(code - kSmallBase, 1)); }
 
   // The block whose code stands at `code`, with its continuation behind; an empty one where none starts there.
   static Block decode_code(uintptr_t begin, const uint8_t *code) {

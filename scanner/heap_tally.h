@@ -1,6 +1,6 @@
 // What the blocks in a stretch of the heap map come to, without a look at each of them.
 //
-// Owner: scanner. Context: SNAPSHOT or an image that nobody writes. Thread-safe: it only reads.
+// Owner: scanner. Context: SNAPSHOT or an image that nobody writes. Thread-safe, but for the bits that it sets.
 #pragma once
 
 #include "scanner/heap_map.h"
@@ -20,15 +20,24 @@ struct HeapTally {
 
   // Adds what comes behind this in the order of addresses.
   void append(const HeapTally &next);
+  bool operator==(const HeapTally &) const = default;
 };
 
-// Which pages have blocks that start in them: a bit for each of those whose codes are a page, the lowest is the first.
+// In which pages blocks begin: a bit for each of the pages whose codes are one page, the lowest is the first.
 using BegunPages = uint16_t;
-static_assert(HeapMap::kPageGranules / HeapMap::kGranulesOfPage == 16);
+// The bit of this granule's page.
+inline BegunPages bit_of_page(size_t granule) {
+  constexpr size_t kGranules = 4096 / HeapMap::kGranule; // of a page
+  static_assert(HeapMap::kPageGranules / kGranules == 8 * sizeof(BegunPages));
+  return static_cast<BegunPages>(1u << granule % HeapMap::kPageGranules / kGranules);
+}
 
 // Of the blocks that start in `count` granules of a leaf, whose codes these are. `base` is the first granule's address,
-// `count` a multiple of HeapMap::kLine. Sets the bits of their pages in `begun`, which counts from `base`.
-HeapTally tally(uintptr_t base, const uint8_t *codes, size_t count, BegunPages *begun);
+// `count` a multiple of HeapMap::kLine. Sets the bits of their pages in `begun`, which counts from `base`, where a page
+// of codes begins; null for none of that. `at_once`: see below; the answer is the same.
+HeapTally tally(uintptr_t base, const uint8_t *codes, size_t count, BegunPages *begun, bool at_once);
+// Whether this processor can look at all of a line at once: AVX-512 VBMI2, Intel's since 2019 and AMD's since 2022.
+bool can_tally_at_once();
 
 // Calls visit(Block) for each of them that is longer than HeapMap::kSmallBytes.
 template <typename Visit> void visit_large(uintptr_t base, const uint8_t *codes, size_t count, Visit visit) {

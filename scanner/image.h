@@ -114,6 +114,9 @@ struct Image {
   bool pointers_hidden = false;
   // Null: there are none. No explanation (Scanner::explain) knows of them.
   LateRoots *late_roots = nullptr;
+  // That is faster where this is a copy's memory, on some processors; others may not have what it takes:
+  // first_access.h.
+  bool accesses_pages_first = false;
 };
 
 } // namespace castaway

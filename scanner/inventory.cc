@@ -5,14 +5,15 @@
 
 namespace castaway {
 
-bool Inventory::take(const HeapMap &heap, Crew *crew, Workspace &workspace) {
-  if (!list_parts(heap, workspace)) return false;
+bool Inventory::take(const HeapMap &heap, bool notes_pages, Crew *crew, Workspace &workspace) {
+  if (!list_parts(heap, notes_pages, workspace)) return false;
+  at_once_ = can_tally_at_once();
   sum_up(crew);
   for (const Part &part : parts_) all_.append(part.tally);
   return list_large(workspace);
 }
 
-bool Inventory::list_parts(const HeapMap &heap, Workspace &workspace) {
+bool Inventory::list_parts(const HeapMap &heap, bool notes_pages, Workspace &workspace) {
   size_t leaves = 0, count = 0;
   auto visit_parts = [&](auto visit) {
     leaves = count = 0;
@@ -27,11 +28,12 @@ bool Inventory::list_parts(const HeapMap &heap, Workspace &workspace) {
   };
   visit_parts([](size_t, const uint8_t *, size_t, size_t) {});
   parts_ = take_table<Part>(workspace, count);
-  begun_ = take_table<BegunPages>(workspace, leaves * kCodePages);
-  if (!parts_.data() || !begun_.data()) return false;
+  if (notes_pages) begun_ = take_table<BegunPages>(workspace, leaves * kCodePages);
+  if (!parts_.data() || (notes_pages && !begun_.data())) return false;
   visit_parts([&](size_t index, const uint8_t *codes, size_t begin, size_t end) {
     uintptr_t base = (index << HeapMap::kLeafBits) + (begin << HeapMap::kGranuleBits);
-    parts_[count] = {base, codes + begin, end - begin, begun_in(leaves) + begin / HeapMap::kPageGranules, {}};
+    BegunPages *begun = notes_pages ? &begun_[leaves * kCodePages + begin / HeapMap::kPageGranules] : nullptr;
+    parts_[count] = {base, codes + begin, end - begin, begun, {}};
   });
   return true;
 }
@@ -58,7 +60,7 @@ void Inventory::sum_some() {
     size_t i = next_.fetch_add(1, std::memory_order_relaxed);
     if (i >= parts_.size()) return;
     Part &part = parts_[i];
-    part.tally = tally(part.base, part.codes, part.granules, part.begun);
+    part.tally = tally(part.base, part.codes, part.granules, part.begun, at_once_);
     bytes_.fetch_add(part.tally.bytes, std::memory_order_relaxed);
   }
 }

@@ -50,7 +50,7 @@ template <Phase P> void Marker::scan(Range range) {
   Words words(range);
   words_read_ += words.size();
   const Word *at = words.begin;
-  if (words.size() > kPageWords)
+  if (words.size() > kPageWords && objects_->accesses_pages_first())
     for (size_t i = 1; i < kPagesAhead; ++i) fetch_page(page_of(at) + i * kPageWords, words.end);
   while (static_cast<size_t>(words.end - at) > kPageWords) {
     const Word *page = page_of(at);
@@ -61,11 +61,11 @@ template <Phase P> void Marker::scan(Range range) {
 }
 
 // The beginning of a page: the processor reads ahead within pages only, and what it has to look up and to note at the
-// first access to one takes half a microsecond in a copy, unless it is done while others are read. Behind the end of
+// first access to one takes long in a copy (first_access.h), unless it is done while others are read. Beyond the end of
 // what is read, nobody knows whether there is memory.
 [[gnu::always_inline]] inline void Marker::fetch_page(const Word *at, const Word *end) const {
   constexpr size_t kLines = 2;
-  if (at < end && objects_->accesses_first()) FirstAccess::make(at);
+  if (at < end && objects_->accesses_pages_first()) access_page(at);
   for (size_t i = 0; i < kLines; ++i) __builtin_prefetch(at + i * kLine / sizeof *at);
 }
 
@@ -117,9 +117,8 @@ inline void Marker::fetch(size_t count) {
 [[gnu::always_inline]] inline void Marker::fetch_object(Object object) const {
   if (object & kIndexed) return;
   const Leaf &leaf = objects_->leaf(object);
-  const size_t granule = HeapMap::granule_in_leaf(object);
-  leaf.access_page(object, granule);
-  __builtin_prefetch(place_in(leaf.codes, granule));
+  objects_->access_page_of(object, leaf);
+  __builtin_prefetch(place_in(leaf.codes, HeapMap::granule_in_leaf(object)));
   constexpr int kReads = 0, kSecondLevel = 2;
   __builtin_prefetch(reinterpret_cast<const void *>(object), kReads, kSecondLevel);
   __builtin_prefetch(reinterpret_cast<const void *>(object + kLine - 1), kReads, kSecondLevel);

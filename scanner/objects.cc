@@ -19,12 +19,13 @@ bool Objects::build(const Image &image, Crew *crew, Workspace &workspace) {
   heap_ = image.heap;
   notes_ = image.notes;
   Inventory inventory;
-  if (!inventory.take(*heap_, crew, workspace)) return false;
+  accesses_pages_first_ = image.accesses_pages_first;
+  if (!inventory.take(*heap_, accesses_pages_first_, crew, workspace)) return false;
   take_totals(inventory.all());
+  to_access_ = inventory.begun();
   std::span<Extent> ranges = list_thread_memory(image, workspace);
   if (!ranges.data() || !merge_into_index(ranges, inventory.large(), workspace)) return false;
-  accesses_first_ = FirstAccess::is_slow();
-  if (!build_leaves(inventory, crew && crew->size_for(totals_.bytes) > 1, workspace)) return false;
+  if (!build_leaves(crew && crew->size_for(totals_.bytes) > 1, workspace)) return false;
   link_index();
   find_hole();
   return true;
@@ -71,32 +72,31 @@ bool Objects::merge_into_index(std::span<Extent> ranges, std::span<const Block> 
   return true;
 }
 
-bool Objects::build_leaves(const Inventory &inventory, bool for_several, Workspace &workspace) {
+bool Objects::build_leaves(bool for_several, Workspace &workspace) {
   if (bounds_.empty()) return true;
   first_leaf_ = bounds_.begin >> HeapMap::kLeafBits;
   size_t last_leaf = (bounds_.end - 1) >> HeapMap::kLeafBits;
   leaves_ = take_table<Leaf>(workspace, last_leaf - first_leaf_ + 1);
   auto visit_used = [&](auto visit) {
-    size_t place = 0; // among all leaves
     heap_->visit_leaves([&](size_t number, const uint8_t *codes) {
-      if (number >= first_leaf_ && number <= last_leaf) visit(number, codes, place); // the others hold no block
-      ++place;
+      if (number >= first_leaf_ && number <= last_leaf) visit(number, codes); // the others hold no block
     });
   };
-  uint32_t used = 0;
-  visit_used([&](size_t, const uint8_t *, size_t) { ++used; });
+  uint32_t used = 0, before = 0;
+  visit_used([&](size_t, const uint8_t *) { ++used; });
+  heap_->visit_leaves([&](size_t number, const uint8_t *) { before += number < first_leaf_; });
+  if (accesses_pages_first_) to_access_ = to_access_.subspan(before * Inventory::kCodePages);
   leaf_begins_ = take_table<uintptr_t>(workspace, used);
   if (!leaves_.data() || !leaf_begins_.data()) return false;
   bool complete = true;
   used = 0;
-  visit_used([&](size_t number, const uint8_t *codes, size_t place) {
+  visit_used([&](size_t number, const uint8_t *codes) {
     Leaf &leaf = leaves_[number - first_leaf_];
     leaf.number = used;
     leaf_begins_[used++] = number << HeapMap::kLeafBits;
     leaf.codes = codes;
     leaf.layered = overlaps_;
     leaf.plain = !overlaps_;
-    leaf.to_access = accesses_first_ ? inventory.begun_in(place) : nullptr;
     all_plain_ &= leaf.plain;
     leaf.states = take_table<uint64_t>(workspace, 2 * HeapMap::kLeafGranules / 64, for_several).data();
     complete &= leaf.states != nullptr;

@@ -14,6 +14,7 @@
 #include "scanner/first_access.h"
 #include "scanner/heap_tally.h"
 #include "scanner/image.h"
+#include "scanner/inventory.h"
 #include "scanner/scanner.h"
 #include "scanner/tables.h"
 
@@ -56,31 +57,19 @@ struct Extent {
 
 // 64 MiB of address space.
 struct Leaf {
-  const uint8_t *codes;  // of the heap map, null where no block starts in it
-  uint64_t *states;      // with codes only: a bit for each granule, first all high ones, then all low ones
-  uint32_t first;        // the part of the index that overlaps this leaf: from `first` up to
-  uint32_t last;         // `last`, not included
-  bool layered;          // objects may overlap here: a block found in the codes is not the whole answer
-  bool plain;            // it has codes and is not layered
-  uint32_t number;       // of those with codes, in the order of addresses
-  BegunPages *to_access; // pages in which blocks begin and to which no access was made; null where that is no matter
+  const uint8_t *codes; // of the heap map, null where no block starts in it
+  uint64_t *states;     // with codes only: a bit for each granule, first all high ones, then all low ones
+  uint32_t first;       // the part of the index that overlaps this leaf: from `first` up to
+  uint32_t last;        // `last`, not included
+  bool layered;         // objects may overlap here: a block found in the codes is not the whole answer
+  bool plain;           // it has codes and is not layered
+  uint32_t number;      // of those with codes, in the order of addresses
 
   StateBits state_bits(size_t granule) const {
     static_assert(HeapMap::kLine == 64); // a word for each line of codes
     constexpr size_t kLow = HeapMap::kLeafGranules / 64;
     uint64_t *high = states + granule / 64;
     return {high[0], high[kLow], uint64_t{1} << (granule % 64)};
-  }
-  // To be called before anything is fetched from the page of this granule, which lies at `address`. Markers may make
-  // the first access twice, and none the less once.
-  void access_page(uintptr_t address, size_t granule) const {
-    if (!to_access) return;
-    BegunPages &pages = to_access[granule / HeapMap::kPageGranules];
-    const unsigned page = 1u << granule % HeapMap::kPageGranules / HeapMap::kGranulesOfPage;
-    const unsigned before = __atomic_load_n(&pages, __ATOMIC_RELAXED);
-    if (__builtin_expect((before & page) == 0, 1)) return;
-    __atomic_store_n(&pages, static_cast<BegunPages>(before & ~page), __ATOMIC_RELAXED);
-    FirstAccess::make(reinterpret_cast<const void *>(address));
   }
 };
 
@@ -90,8 +79,6 @@ inline constexpr Object kIndexed = uint64_t{1} << 63;
 
 // A thread whose liveness has to be found out. All others are live at once.
 inline bool is_candidate(const ThreadImage &thread) { return thread.is_waiter && !thread.is_main; }
-
-class Inventory;
 
 class Objects {
 public:
@@ -111,9 +98,21 @@ public:
   bool all_plain() const { return all_plain_; }
   // The leaves with codes: where the one of this number begins.
   std::span<const uintptr_t> leaf_begins() const { return leaf_begins_; }
-  // Whether pages are accessed before they are fetched from.
-  bool accesses_first() const { return accesses_first_; }
   const Leaf &leaf(uintptr_t address) const { return leaves_[(address >> HeapMap::kLeafBits) - first_leaf_]; }
+
+  // Whether pages are to be accessed before anything is fetched from them: first_access.h.
+  bool accesses_pages_first() const { return accesses_pages_first_; }
+  // Does so, where this was not done yet and a block begins in the page of this granule. REQUIRES: it lies in `leaf`.
+  // Thread-safe; two markers may both do it.
+  void access_page_of(uintptr_t granule, const Leaf &leaf) const {
+    if (!accesses_pages_first_ || !leaf.codes) return;
+    const size_t number = HeapMap::granule_in_leaf(granule);
+    BegunPages &pages = to_access_[leaf.number * Inventory::kCodePages + number / HeapMap::kPageGranules];
+    const BegunPages bit = bit_of_page(number), before = __atomic_load_n(&pages, __ATOMIC_RELAXED);
+    if (__builtin_expect((before & bit) == 0, 1)) return;
+    __atomic_store_n(&pages, static_cast<BegunPages>(before & ~bit), __ATOMIC_RELAXED);
+    access_page(reinterpret_cast<const void *>(granule));
+  }
 
   // The exact size of a block: the map does not know that of a flagged block of one granule, its note does.
   uint64_t exact_size(const Block &block) const;
@@ -166,7 +165,7 @@ private:
   void take_totals(const HeapTally &all);
   std::span<Extent> list_thread_memory(const Image &image, Workspace &workspace);
   bool merge_into_index(std::span<Extent> ranges, std::span<const Block> large, Workspace &workspace);
-  bool build_leaves(const Inventory &inventory, bool for_several, Workspace &workspace);
+  bool build_leaves(bool for_several, Workspace &workspace);
   void link_index();
   void find_hole();
   Leaf &leaf_of(uintptr_t address) { return leaves_[(address >> HeapMap::kLeafBits) - first_leaf_]; }
@@ -182,7 +181,8 @@ private:
   size_t thread_ranges_ = 0;
   bool overlaps_ = false; // the map has blocks within blocks: some of them are stale, nobody knows which
   bool all_plain_ = true;
-  bool accesses_first_ = false;
+  bool accesses_pages_first_ = false;
+  std::span<BegunPages> to_access_; // of the leaves with codes, in the order of their numbers
   std::span<Leaf> leaves_;
   std::span<uintptr_t> leaf_begins_;
   std::span<Extent> index_;

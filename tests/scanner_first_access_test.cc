@@ -1,9 +1,11 @@
 // Pages of a copy are accessed before they are fetched from, where that is worth it: once, and only such in which a
 // block begins, or that are being read. Other pages may not be there at all.
 #include "scanner/first_access.h"
-#include "scanner/marker.h"
 #include "tests/scanner_world.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <cstdio>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -15,10 +17,8 @@ namespace castaway {
 namespace {
 
 using testing::leaks_of;
-using testing::Pages;
 using testing::put;
 using testing::Scan;
-using testing::TestWorkspace;
 using testing::World;
 
 constexpr size_t kPage = 4096;
@@ -36,75 +36,89 @@ int accessed_at(uintptr_t begin) {
   return -1;
 }
 
-// In a copy, where nothing was accessed. A mapping with inaccessible neighbours is one by itself.
-TEST(FirstAccess, CountsAsOne) {
-  if (!FirstAccess::is_slow()) GTEST_SKIP() << "this processor has no use for it";
-  constexpr size_t kPages = 5;
-  Pages pages((kPages + 2) * kPage);
-  const uintptr_t begin = pages.range().begin + kPage, end = begin + kPages * kPage;
-  for (uintptr_t at = begin; at < end; at += kPage) put(at, 1);
-  for (uintptr_t at : {begin - kPage, end}) ASSERT_EQ(mprotect(reinterpret_cast<void *>(at), kPage, PROT_NONE), 0);
-  const pid_t copy = fork();
-  if (copy == 0) {
-    const int before = accessed_at(begin);
-    for (size_t page : {1, 3}) FirstAccess::make(reinterpret_cast<void *>(begin + page * kPage + 100));
-    _exit(before == 0 && accessed_at(begin) == 8 ? 0 : 1);
+// Whether it can be made: CPUID, leaf 7.
+bool has_clwb() {
+#if defined(__x86_64__)
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_CLWB) != 0;
+#else
+  return false;
+#endif
+}
+
+class FirstAccess : public ::testing::Test {
+protected:
+  void SetUp() override {
+    if (!has_clwb()) GTEST_SKIP() << "this processor cannot make it";
+    world_.accesses_pages_first = true;
   }
-  int status = -1;
-  ASSERT_EQ(waitpid(copy, &status, 0), copy);
-  EXPECT_EQ(status, 0);
+  uintptr_t page(size_t number) const { return world_.heap_range().begin + number * kPage; }
+
+  World world_;
+};
+
+// In a copy, where nothing was accessed. The block has no word that could be read.
+TEST_F(FirstAccess, IsMadeInACopy) {
+  const uintptr_t block = world_.block_at(page(10) + 100 * 16, 4);
+  put(block, 0);
+  put(page(11), 0);
+  put(page(9), 0);
+  world_.root(block);
+  for (size_t guard : {8, 12}) // what lies between is a mapping by itself
+    ASSERT_EQ(mprotect(reinterpret_cast<void *>(page(guard)), kPage, PROT_NONE), 0);
+  for (bool first : {true, false}) {
+    world_.accesses_pages_first = first;
+    const pid_t copy = fork();
+    if (copy == 0) {
+      const int before = accessed_at(page(9));
+      const bool complete = Scan(world_).complete;
+      _exit(before == 0 && complete ? accessed_at(page(9)) : 100);
+    }
+    int status = -1;
+    ASSERT_EQ(waitpid(copy, &status, 0), copy);
+    EXPECT_EQ(WEXITSTATUS(status), first ? 4 : 0) << "KiB";
+  }
 }
 
 // What somebody points to, and what lies behind the block that is read, is inaccessible: to read it ends the test.
-TEST(FirstAccess, IsOfNoPageWithoutABlock) {
-  World world;
-  const uintptr_t begin = world.heap_range().begin;
-  const uintptr_t small = world.block_at(begin + 64, 64), large = world.block_at(begin + 2 * kPage, 10 * kPage);
-  const uintptr_t last = world.block_at(begin + 13 * kPage, 64);
-  for (size_t page : {1, 12}) ASSERT_EQ(mprotect(reinterpret_cast<void *>(begin + page * kPage), kPage, PROT_NONE), 0);
-  for (uintptr_t to : {small, begin + kPage + 64, large, begin + 12 * kPage, last}) world.root(to);
-  Scan scan(world);
+TEST_F(FirstAccess, IsOfNoPageWithoutABlock) {
+  const uintptr_t small = world_.block_at(page(0) + 64, 64), large = world_.block_at(page(2), 10 * kPage);
+  const uintptr_t last = world_.block_at(page(13), 64);
+  for (size_t hidden : {1, 12}) ASSERT_EQ(mprotect(reinterpret_cast<void *>(page(hidden)), kPage, PROT_NONE), 0);
+  for (uintptr_t to : {small, page(1) + 64, large, page(12) + 64, last}) world_.root(to);
+  Scan scan(world_);
   ASSERT_TRUE(scan.complete);
   EXPECT_TRUE(leaks_of(scan).empty());
-  EXPECT_FALSE(scan.scanner.is_live(begin + kPage + 64));
+  EXPECT_FALSE(scan.scanner.is_live(page(1) + 64));
 }
 
-// By the notes of it: the reading itself is an access as well.
-TEST(FirstAccess, IsMadeToWhatIsReadAndToNothingElse) {
-  World world;
-  const uintptr_t begin = world.heap_range().begin;
-  auto block_on = [&](size_t page) { return world.block_at(begin + page * kPage + 512, 64); };
-  const uintptr_t kept = block_on(3), inner = block_on(20);
-  block_on(4);
-  block_on(300);
-  put(kept, inner);
-  const uintptr_t before = begin - (uintptr_t{1} << HeapMap::kLeafBits); // a leaf that has no block any more
-  world.map->insert(before, 16);
-  world.map->erase(before);
-  TestWorkspace workspace;
-  Objects objects;
-  WindowQueue windows;
-  ASSERT_TRUE(objects.build(world.image(), nullptr, workspace));
-  ASSERT_TRUE(windows.build(objects.leaf_begins().size() * WindowQueue::kPerLeaf, objects.count(), 1, workspace));
-  auto marker = std::make_unique<Marker>();
-  ASSERT_TRUE(marker->build(objects, windows, 0, workspace));
-  auto waits = [&](size_t page) {
-    const uintptr_t address = begin + page * kPage;
-    const size_t granule = HeapMap::granule_in_leaf(address);
-    const BegunPages pages = objects.leaf(address).to_access[granule / HeapMap::kPageGranules];
-    return (pages >> granule % HeapMap::kPageGranules / HeapMap::kGranulesOfPage & 1) != 0;
-  };
-  if (!objects.accesses_first()) {
-    EXPECT_EQ(objects.leaf(begin).to_access, nullptr);
-    GTEST_SKIP() << "this processor has no use for it";
+// Every other page, so that each is a mapping by itself, and more of them than one note is for. The blocks have no word
+// that could be read.
+TEST_F(FirstAccess, IsMadeToWhatIsReachedAndToNothingElse) {
+  const uintptr_t before = page(0) - (uintptr_t{1} << HeapMap::kLeafBits); // a leaf that has no block any more
+  world_.map->insert(before, 16);
+  world_.map->erase(before);
+  constexpr size_t kFirst = 5, kPages = 40;
+  auto number_of = [](size_t i) { return kFirst + 2 * i; };
+  auto is_reached = [](size_t i) { return i % 3 != 1; };
+  for (size_t i = 0; i < kPages; ++i) {
+    const uintptr_t block = world_.block_at(page(number_of(i)) + i * 5 % 256 * 16, 4);
+    put(block, 0);
+    if (is_reached(i)) world_.root(block);
+    ASSERT_EQ(mprotect(reinterpret_cast<void *>(page(number_of(i) + 1)), kPage, PROT_NONE), 0);
   }
-  for (size_t page : {3, 4, 20, 300}) EXPECT_TRUE(waits(page)) << page;
-  for (size_t page : {0, 2, 5, 19, 21}) EXPECT_FALSE(waits(page)) << page;
-  marker->mark<Phase::live>(kept);
-  marker->drain<Phase::live>();
-  EXPECT_EQ(marker->live_blocks(), 2u);
-  for (size_t page : {3, 20}) EXPECT_FALSE(waits(page)) << page;
-  for (size_t page : {4, 300}) EXPECT_TRUE(waits(page)) << page;
+  ASSERT_EQ(mprotect(reinterpret_cast<void *>(page(kFirst - 1)), kPage, PROT_NONE), 0);
+  for (size_t markers : {1, 2}) {
+    const pid_t copy = fork();
+    if (copy == 0) {
+      int wrong = Scan(world_, markers).complete ? 0 : 100;
+      for (size_t i = 0; i < kPages; ++i) wrong += accessed_at(page(number_of(i))) != (is_reached(i) ? 4 : 0);
+      _exit(wrong);
+    }
+    int status = -1;
+    ASSERT_EQ(waitpid(copy, &status, 0), copy);
+    EXPECT_EQ(status, 0) << WEXITSTATUS(status) << " pages, " << markers << " markers";
+  }
 }
 
 } // namespace

@@ -157,7 +157,8 @@ public:
       images_.back().words = thread.words;
       images_.back().registers = thread.registers;
     }
-    image_ = {map.get(), images_, roots, root_values, notes, past, safepoint, code, pointers_hidden, late_roots};
+    image_ = {map.get(), images_,         roots,      root_values,         notes, past, safepoint,
+              code,      pointers_hidden, late_roots, accesses_pages_first};
     return image_;
   }
 
@@ -176,6 +177,7 @@ public:
   std::vector<PastLeak> past;
   uint64_t safepoint = 7;
   LateRoots *late_roots = nullptr;
+  bool accesses_pages_first = false;
 
 private:
   Pages heap_memory_, thread_memory_, root_memory_;
